@@ -1,0 +1,96 @@
+//! [`Capabilities`]: what a device says that it can do. Tests decide their skips by it, the engine its refusals.
+
+use crate::algorithm::{Algorithm, KeyType};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a device can do.
+///
+/// ```
+/// use hsm_core::{Algorithm, Capabilities, KeyType};
+///
+/// let capabilities = Capabilities::new("example").with_key_types([KeyType::EcP256]).with_algorithms([Algorithm::Es256]);
+/// assert!(capabilities.supports_key_type(KeyType::EcP256));
+/// let error = capabilities.check(KeyType::Rsa2048, None).unwrap_err();
+/// assert!(error.to_string().contains("RSA-2048"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    device: &'static str,
+    key_types: Vec<KeyType>,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Capabilities {
+    /// A device called `device` in messages, which can do nothing yet.
+    #[must_use]
+    pub fn new(device: &'static str) -> Self {
+        Self {
+            device,
+            key_types: Vec::new(),
+            algorithms: Vec::new(),
+        }
+    }
+
+    /// Adds key types that the device can make, import and load.
+    #[must_use]
+    pub fn with_key_types(mut self, key_types: impl IntoIterator<Item = KeyType>) -> Self {
+        self.key_types.extend(key_types);
+        self
+    }
+
+    /// Adds algorithms that the device can run.
+    #[must_use]
+    pub fn with_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms.extend(algorithms);
+        self
+    }
+
+    /// The kind of device: `software`, `tpm`, …
+    #[must_use]
+    pub fn device(&self) -> &'static str {
+        self.device
+    }
+
+    /// Key types that the device can make, import and load.
+    #[must_use]
+    pub fn key_types(&self) -> &[KeyType] {
+        &self.key_types
+    }
+
+    /// Algorithms that the device can run.
+    #[must_use]
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
+    }
+
+    /// Whether the device can make keys of `key_type`.
+    #[must_use]
+    pub fn supports_key_type(&self, key_type: KeyType) -> bool {
+        self.key_types.contains(&key_type)
+    }
+
+    /// Whether the device can run `algorithm`.
+    #[must_use]
+    pub fn supports_algorithm(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
+    /// Checks that the device supports `key_type` and, if given, `algorithm`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`], naming the device and what it lacks.
+    pub fn check(&self, key_type: KeyType, algorithm: Option<Algorithm>) -> Result<()> {
+        let lacking = if !self.supports_key_type(key_type) {
+            format!("keys of type {key_type}")
+        } else if let Some(algorithm) = algorithm.filter(|a| !self.supports_algorithm(*a)) {
+            format!("algorithm {algorithm}")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the {} device has no {lacking}", self.device),
+        ))
+    }
+}

@@ -1,0 +1,91 @@
+//! [`Timestamp`] and [`Clock`]: the engine asks for the time and never reads a clock itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z. Prints as RFC 3339.
+///
+/// ```
+/// use hsm_core::Timestamp;
+///
+/// assert_eq!(Timestamp::from_unix_seconds(1_767_225_600).to_string(), "2026-01-01T00:00:00Z");
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The last point in time that can be written as RFC 3339: 9999-12-30T22:00:00.999Z.
+    pub const MAX: Self = Self(253_402_207_200_999);
+
+    /// The point `milliseconds` after 1970-01-01T00:00:00Z, at most [`Timestamp::MAX`].
+    #[must_use]
+    pub const fn from_unix_millis(milliseconds: u64) -> Self {
+        if milliseconds > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(milliseconds)
+        }
+    }
+
+    /// The point `seconds` after 1970-01-01T00:00:00Z, at most [`Timestamp::MAX`].
+    #[must_use]
+    pub const fn from_unix_seconds(seconds: u64) -> Self {
+        Self::from_unix_millis(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z, as Key Vault writes times.
+    #[must_use]
+    pub const fn unix_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self::from_unix_millis(self.0.saturating_add(milliseconds))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = i64::try_from(self.0)
+            .ok()
+            .and_then(|milliseconds| jiff::Timestamp::from_millisecond(milliseconds).ok());
+        match time {
+            Some(time) => write!(f, "{time}"),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// Tells the time.
+///
+/// # Contract
+///
+/// - [`now`](Clock::now) is cheap (it is on the path of every signature) and never blocks.
+/// - It may go backwards: whoever must not be fooled by that remembers the latest time seen, as the engine does for
+///   lock-out and retention.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}

@@ -1,0 +1,253 @@
+//! [`Device`] and [`LoadedKey`]: what turns sealed keys into operations. Implement these to add a backend.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::algorithm::Algorithm;
+use crate::capability::Capabilities;
+use crate::error::Result;
+use crate::key::{Binding, KeySpec, PublicKey, SealedKey};
+use crate::secret::SecretBytes;
+
+/// What a backend must do. Callers want `Key<A>` of `hsm-client` instead.
+///
+/// A device persists nothing but its own root: [`generate`](Device::generate) and [`import`](Device::import) return a
+/// [`SealedKey`] that only this device, or one with the same root, can [`load`](Device::load).
+///
+/// # Contract
+///
+/// - On any error except [`Unknown`](crate::ErrorKind::Unknown), nothing on the device changed.
+/// - No method returns key bytes in clear, and no error or `Debug` contains any.
+/// - A key loads only under the binding it was sealed with, and only unaltered:
+///   [`Damaged`](crate::ErrorKind::Damaged) otherwise.
+/// - What is missing from [`capabilities`](Device::capabilities) fails with
+///   [`Unsupported`](crate::ErrorKind::Unsupported).
+/// - A usage that the [`KeySpec`] lacks fails with [`KeyState`](crate::ErrorKind::KeyState), whatever the caller says.
+/// - A failed decryption, unwrapping or tag is [`CryptoFailed`](crate::ErrorKind::CryptoFailed), without reason.
+/// - A call that takes long (RSA key generation) does not block the thread that polls it.
+/// - Dropping a future abandons the call; the device stays usable.
+/// - After [`zeroize`](Device::zeroize) every method fails with [`DeviceFailed`](crate::ErrorKind::DeviceFailed), now
+///   and after a restart, and keys that are still loaded fail as well.
+#[async_trait]
+pub trait Device: Debug + Send + Sync {
+    /// What the device can do. Does not change while the device is open.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Makes a key inside the device and seals it under `binding`.
+    async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey>;
+
+    /// Takes a key that the caller holds in clear, once, and seals it under `binding`.
+    ///
+    /// Keys that are wrapped under a key of the device come in through [`LoadedKey::import`], never in clear.
+    ///
+    /// `material` is PKCS#8 DER for asymmetric keys, the raw octets for symmetric ones. What does not parse, or is not
+    /// of the spec's type and size, is [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    async fn import(
+        &self,
+        material: SecretBytes,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey>;
+
+    /// Opens a sealed key for use.
+    async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>>;
+
+    /// Seals the same key again under another binding: how an attribute changes.
+    async fn reseal(&self, sealed: &SealedKey, old: &Binding, new: &Binding) -> Result<SealedKey>;
+
+    /// Fills `out` from the device's random bit generator (NIST SP 800-90A).
+    async fn random(&self, out: &mut [u8]) -> Result<()>;
+
+    /// Runs the known-answer tests. After a failure the device refuses everything until a later run passes.
+    async fn self_test(&self) -> Result<()>;
+
+    /// Destroys the device's root and with it every key that it ever sealed, for good.
+    async fn zeroize(&self) -> Result<()>;
+}
+
+/// A key that a [`Device`] made: the sealed private part and, for asymmetric keys, the public one.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "devices of other crates make these"
+)]
+pub struct NewKey {
+    /// The private or secret part, for the store.
+    pub sealed: SealedKey,
+    /// The public part; `None` for symmetric keys.
+    pub public: Option<PublicKey>,
+}
+
+/// A key that is ready for use. Dropping it frees what it holds in the device.
+///
+/// # Contract
+///
+/// - Any number of tasks may use one loaded key at once.
+/// - An algorithm that does not fit the key's type or the method is
+///   [`InvalidInput`](crate::ErrorKind::InvalidInput); a usage that the spec lacks is
+///   [`KeyState`](crate::ErrorKind::KeyState).
+/// - Inputs are within [`limits`](crate::limits) when the engine calls; a device checks what would hurt it.
+#[async_trait]
+pub trait LoadedKey: Debug + Send + Sync {
+    /// What the key is and may do, as sealed with it.
+    fn spec(&self) -> &KeySpec;
+
+    /// The public half; `None` for symmetric keys.
+    fn public(&self) -> Option<&PublicKey>;
+
+    /// Signs. ECDSA signatures are r‖s (RFC 7518 section 3.4), RSA signatures as long as the modulus.
+    ///
+    /// A digest of the wrong length is [`InvalidInput`](crate::ErrorKind::InvalidInput). EdDSA signs messages only.
+    async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>>;
+
+    /// Verifies a signature: `Ok(())`, or [`CryptoFailed`](crate::ErrorKind::CryptoFailed) if it is not right.
+    async fn verify(
+        &self,
+        algorithm: Algorithm,
+        input: SignInput<'_>,
+        signature: &[u8],
+    ) -> Result<()>;
+
+    /// Computes a message authentication code.
+    async fn mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>>;
+
+    /// Checks a message authentication code in constant time: `Ok(())`, or
+    /// [`CryptoFailed`](crate::ErrorKind::CryptoFailed).
+    async fn verify_mac(&self, algorithm: Algorithm, message: &[u8], tag: &[u8]) -> Result<()>;
+
+    /// Encrypts. The device chooses a random IV unless `iv` gives one, which AES-GCM refuses.
+    async fn encrypt(
+        &self,
+        algorithm: Algorithm,
+        plaintext: &[u8],
+        iv: Option<&[u8]>,
+        aad: &[u8],
+    ) -> Result<Ciphertext>;
+
+    /// Decrypts. Algorithms without IV, tag or associated data take those as empty and refuse others.
+    async fn decrypt(
+        &self,
+        algorithm: Algorithm,
+        ciphertext: CiphertextRef<'_>,
+        aad: &[u8],
+    ) -> Result<SecretBytes>;
+
+    /// Wraps key bytes that the caller holds.
+    async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>>;
+
+    /// Unwraps key bytes for the caller.
+    async fn unwrap(&self, algorithm: Algorithm, wrapped: &[u8]) -> Result<SecretBytes>;
+
+    /// Agrees on a shared secret with the holder of `peer`, which must be of the same curve and valid
+    /// (SP 800-56A section 5.6.2.3): [`InvalidInput`](crate::ErrorKind::InvalidInput) otherwise.
+    async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes>;
+
+    /// Derives `len` secret bytes.
+    async fn derive(
+        &self,
+        algorithm: Algorithm,
+        parameters: DeriveParameters<'_>,
+        len: usize,
+    ) -> Result<SecretBytes>;
+
+    /// Wraps another key of the same device, which must be exportable, under this one (usage `export`).
+    ///
+    /// The inside of the wrapping is described in `docs/sealed_key.md`; it names the key's type and usages, so that a
+    /// device that imports it cannot be talked into wider ones.
+    async fn export(
+        &self,
+        algorithm: Algorithm,
+        target: &SealedKey,
+        target_binding: &Binding,
+    ) -> Result<Vec<u8>>;
+
+    /// Unwraps a key under this one (usage `import`) into the device and seals it under `binding`.
+    ///
+    /// `spec` may not be wider than what the blob names: [`Denied`](crate::ErrorKind::Denied) otherwise.
+    async fn import(
+        &self,
+        algorithm: Algorithm,
+        wrapped: &[u8],
+        format: WrappedFormat,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey>;
+}
+
+/// What is signed: the message, or its digest under the algorithm's hash.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a signature is over a message or over its digest"
+)]
+pub enum SignInput<'a> {
+    /// A digest that the caller computed.
+    Digest(&'a [u8]),
+    /// The message itself, which the device hashes.
+    Message(&'a [u8]),
+}
+
+/// The result of an encryption. The parts that an algorithm does not have are empty.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "devices of other crates make these"
+)]
+pub struct Ciphertext {
+    /// The encrypted data, without tag.
+    pub ciphertext: Vec<u8>,
+    /// Initialization vector or initial counter block.
+    pub iv: Vec<u8>,
+    /// Authentication tag.
+    pub tag: Vec<u8>,
+}
+
+impl Ciphertext {
+    /// The parts, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> CiphertextRef<'_> {
+        CiphertextRef {
+            ciphertext: &self.ciphertext,
+            iv: &self.iv,
+            tag: &self.tag,
+        }
+    }
+}
+
+/// A borrowed [`Ciphertext`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "mirrors Ciphertext")]
+pub struct CiphertextRef<'a> {
+    /// The encrypted data, without tag.
+    pub ciphertext: &'a [u8],
+    /// Initialization vector or initial counter block.
+    pub iv: &'a [u8],
+    /// Authentication tag.
+    pub tag: &'a [u8],
+}
+
+/// What distinguishes one derived secret from another under the same key.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the parameters that RFC 5869 and SP 800-108 define"
+)]
+pub struct DeriveParameters<'a> {
+    /// HKDF's salt, or SP 800-108's label.
+    pub salt_or_label: &'a [u8],
+    /// HKDF's info, or SP 800-108's context.
+    pub info_or_context: &'a [u8],
+}
+
+/// What is inside a wrapped key.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum WrappedFormat {
+    /// Key material with its type and usages: what [`LoadedKey::export`] makes.
+    Bound,
+    /// Bare key material of another system: PKCS#8 DER, or raw octets for symmetric keys. It says nothing of what the
+    /// key may do, so such a key is never exportable here.
+    Bare,
+}

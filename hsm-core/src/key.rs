@@ -1,0 +1,13 @@
+//! Keys: how they are named, described, sealed, and what their public halves can do.
+
+mod attributes;
+mod id;
+mod public;
+mod sealed;
+mod spec;
+
+pub use attributes::{Attributes, AttributesUpdate, Origin, Tags};
+pub use id::{KeyName, KeyRef, VersionId};
+pub use public::PublicKey;
+pub use sealed::{Binding, SealedKey};
+pub use spec::{KeySpec, Usage, Usages};

@@ -1,0 +1,291 @@
+//! [`KeySpec`]: what a device must know to make a key, and [`Usages`]: what the key may be used for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::algorithm::KeyType;
+use crate::error::{Error, Result, invalid};
+
+/// One thing that a key may be used for: JOSE `key_ops` (RFC 7517 section 4.3), and `import` of Key Vault.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Usage {
+    /// Sign, or compute a MAC.
+    Sign,
+    /// Verify a signature or a MAC.
+    Verify,
+    /// Encrypt data.
+    Encrypt,
+    /// Decrypt data.
+    Decrypt,
+    /// Wrap key bytes that the caller holds.
+    WrapKey,
+    /// Unwrap key bytes into the caller's hands.
+    UnwrapKey,
+    /// Derive secrets with a KDF.
+    DeriveKey,
+    /// Agree on a shared secret (Diffie-Hellman).
+    DeriveBits,
+    /// Unwrap other keys into the HSM. Goes with `export` only, so that no caller can unwrap such a blob into its own
+    /// hands.
+    Import,
+    /// Wrap other, exportable keys of the HSM. Goes with `import` only.
+    Export,
+}
+
+const USAGES: [(Usage, &str); 10] = [
+    (Usage::Sign, "sign"),
+    (Usage::Verify, "verify"),
+    (Usage::Encrypt, "encrypt"),
+    (Usage::Decrypt, "decrypt"),
+    (Usage::WrapKey, "wrapKey"),
+    (Usage::UnwrapKey, "unwrapKey"),
+    (Usage::DeriveKey, "deriveKey"),
+    (Usage::DeriveBits, "deriveBits"),
+    (Usage::Import, "import"),
+    (Usage::Export, "export"),
+];
+
+impl Usage {
+    /// The JOSE or Key Vault name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        USAGES[self as usize].1
+    }
+}
+
+impl FromStr for Usage {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        USAGES
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(usage, _)| *usage)
+            .ok_or_else(|| {
+                let known = USAGES.map(|(_, name)| name).join(", ");
+                invalid(format!("unknown key operation; expected one of {known}"))
+            })
+    }
+}
+
+/// A set of [`Usage`]s.
+///
+/// ```
+/// use hsm_core::{Usage, Usages};
+///
+/// let usages = Usages::of(&[Usage::Sign, Usage::Verify]);
+/// assert!(usages.contains(Usage::Sign));
+/// assert_eq!(usages.to_string(), "sign verify");
+/// ```
+#[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
+pub struct Usages(u16);
+
+impl Usages {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// The set of `usages`.
+    #[must_use]
+    pub const fn of(usages: &[Usage]) -> Self {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < usages.len() {
+            bits |= 1 << usages[at] as u16;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether `usage` is in the set.
+    #[must_use]
+    pub const fn contains(self, usage: Usage) -> bool {
+        self.0 & (1 << usage as u16) != 0
+    }
+
+    /// Whether every usage of `self` is in `other`.
+    #[must_use]
+    pub const fn is_subset_of(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// The usages that are in `self` and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether the set is empty.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The usages of the set, in the order of [`Usage`].
+    pub fn iter(self) -> impl Iterator<Item = Usage> {
+        USAGES
+            .into_iter()
+            .map(|(usage, _)| usage)
+            .filter(move |usage| self.contains(*usage))
+    }
+
+    /// The set as bits, one per [`Usage`] in their order, for encodings.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The set that [`bits`](Self::bits) made; nothing if a bit stands for no usage.
+    #[must_use]
+    pub const fn from_bits(bits: u16) -> Option<Self> {
+        if bits >> USAGES.len() == 0 {
+            Some(Self(bits))
+        } else {
+            None
+        }
+    }
+}
+
+impl FromIterator<Usage> for Usages {
+    fn from_iter<I: IntoIterator<Item = Usage>>(usages: I) -> Self {
+        Self(
+            usages
+                .into_iter()
+                .fold(0, |bits, usage| bits | 1 << usage as u16),
+        )
+    }
+}
+
+impl fmt::Display for Usages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, usage) in self.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(usage.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Usages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Usages({self})")
+    }
+}
+
+/// As bits in binary formats, as a list of names in those for people.
+impl Serialize for Usages {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_seq(self.iter().map(Usage::name))
+        } else {
+            serializer.serialize_u16(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Usages {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        if deserializer.is_human_readable() {
+            Vec::<String>::deserialize(deserializer)?
+                .iter()
+                .map(|name| name.parse::<Usage>())
+                .collect::<Result<_>>()
+                .map_err(D::Error::custom)
+        } else {
+            Self::from_bits(u16::deserialize(deserializer)?)
+                .ok_or_else(|| D::Error::custom("unknown usage bits"))
+        }
+    }
+}
+
+/// What a device must know to make a key, and enforces itself: type, usages, and whether it may ever leave wrapped.
+///
+/// The rest of a key's attributes is the engine's; it reaches the device as a [`Binding`](crate::Binding).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KeySpec {
+    /// Type and size.
+    pub key_type: KeyType,
+    /// What the key may be used for.
+    pub usages: Usages,
+    /// Whether the key may leave the HSM, wrapped under a key with the usage `export`.
+    pub exportable: bool,
+}
+
+impl KeySpec {
+    /// A key of `key_type` for `usages` that never leaves the HSM.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `usages` is empty, holds one that the type cannot have, or
+    /// mixes `import`/`export` with others.
+    pub fn new(key_type: KeyType, usages: Usages) -> Result<Self> {
+        const TRANSPORT: Usages = Usages::of(&[Usage::Import, Usage::Export]);
+        let possible = key_type.info().usages;
+        if usages.is_empty() {
+            return Err(invalid(format!(
+                "a key needs at least one usage; {key_type} may have: {possible}"
+            )));
+        }
+        if !usages.is_subset_of(possible) {
+            return Err(invalid(format!(
+                "a key of type {key_type} cannot be used for: {}; it may have: {possible}",
+                usages.without(possible)
+            )));
+        }
+        if !usages.without(TRANSPORT).is_empty() && !usages.is_subset_of(usages.without(TRANSPORT))
+        {
+            return Err(invalid(
+                "the usages import and export do not mix with others: a key that wraps keys of the HSM must not unwrap them into a caller's hands",
+            ));
+        }
+        Ok(Self {
+            key_type,
+            usages,
+            exportable: false,
+        })
+    }
+
+    /// The same key, allowed to leave the HSM wrapped. Fixed for the life of the key.
+    #[must_use]
+    pub fn exportable(mut self) -> Self {
+        self.exportable = true;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usages_stand_at_their_place() {
+        for (at, (usage, name)) in USAGES.into_iter().enumerate() {
+            assert_eq!(usage as usize, at);
+            assert_eq!(name.parse::<Usage>().unwrap(), usage);
+        }
+    }
+
+    #[test]
+    fn a_transport_key_does_nothing_else() {
+        let transport = Usages::of(&[Usage::Import, Usage::Export]);
+        assert!(KeySpec::new(KeyType::Aes256, transport).is_ok());
+        let mixed = Usages::of(&[Usage::Import, Usage::UnwrapKey]);
+        let error = KeySpec::new(KeyType::Aes256, mixed).unwrap_err();
+        assert!(error.to_string().contains("do not mix"), "{error}");
+    }
+
+    #[test]
+    fn impossible_usages_are_named() {
+        let error = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Encrypt])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid input: a key of type EC-P256 cannot be used for: encrypt; it may have: sign verify deriveBits"
+        );
+    }
+}

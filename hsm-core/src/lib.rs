@@ -1,0 +1,32 @@
+//! The reference monitor of the hsm SDK: typed keys, policies, roles, the key lifecycle, and the engine that enforces
+//! them.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod algorithm;
+pub mod audit;
+mod capability;
+mod clock;
+mod device;
+mod error;
+pub mod key;
+pub mod lifecycle;
+pub mod limits;
+pub mod policy;
+mod secret;
+mod store;
+
+pub use algorithm::{Algorithm, Hash, KeyFamily, KeyType, Operation};
+pub use capability::Capabilities;
+pub use clock::{Clock, Timestamp};
+pub use device::{
+    Ciphertext, CiphertextRef, DeriveParameters, Device, LoadedKey, NewKey, SignInput,
+    WrappedFormat,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use key::{
+    Attributes, AttributesUpdate, Binding, KeyName, KeyRef, KeySpec, Origin, PublicKey, SealedKey,
+    Tags, Usage, Usages, VersionId,
+};
+pub use secret::SecretBytes;
+pub use store::{Snapshot, Space, Store, TransactBody, Transaction, ViewBody};
