@@ -12,7 +12,7 @@ mod record;
 mod verify;
 
 pub use chain::{Chain, ChainHead, Frame, StreamId, split_frame};
-pub use record::{Checkpoint, Entry, Event, OwnedEvent, RequestId};
+pub use record::{Checkpoint, Entry, Event, OwnedEvent, RequestId, StreamEvent};
 pub use verify::{Flaw, Verified, verify_stream};
 
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! [`Device`] and [`LoadedKey`]: what turns sealed keys into operations. Implement these to add a backend.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -177,7 +177,7 @@ pub trait LoadedKey: Debug + Send + Sync {
 }
 
 /// What is signed: the message, or its digest under the algorithm's hash.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "a signature is over a message or over its digest"
@@ -187,6 +187,27 @@ pub enum SignInput<'a> {
     Digest(&'a [u8]),
     /// The message itself, which the device hashes.
     Message(&'a [u8]),
+}
+
+impl<'a> SignInput<'a> {
+    /// The bytes, of the message or the digest.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Self::Digest(bytes) | Self::Message(bytes) => bytes,
+        }
+    }
+}
+
+/// Kind and length, never the bytes.
+impl fmt::Debug for SignInput<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Digest(_) => "Digest",
+            Self::Message(_) => "Message",
+        };
+        write!(f, "{kind}({} bytes)", self.as_bytes().len())
+    }
 }
 
 /// The result of an encryption. The parts that an algorithm does not have are empty.

@@ -7,6 +7,7 @@ mod sealed;
 mod spec;
 
 pub use attributes::{Attributes, AttributesUpdate, Origin, Tags};
+pub(crate) use id::check_name;
 pub use id::{KeyName, KeyRef, VersionId};
 pub use public::PublicKey;
 pub use sealed::{Binding, SealedKey};

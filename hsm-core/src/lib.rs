@@ -8,12 +8,15 @@ pub mod audit;
 mod capability;
 mod clock;
 mod device;
+mod engine;
 mod error;
 pub mod key;
 pub mod lifecycle;
 pub mod limits;
 pub mod policy;
+mod request;
 mod secret;
+mod service;
 mod store;
 
 pub use algorithm::{Algorithm, Hash, KeyFamily, KeyType, Operation};
@@ -23,10 +26,16 @@ pub use device::{
     Ciphertext, CiphertextRef, DeriveParameters, Device, LoadedKey, NewKey, SignInput,
     WrappedFormat,
 };
+pub use engine::{Engine, EngineSession, Maintenance, Parts, Setup};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{
     Attributes, AttributesUpdate, Binding, KeyName, KeyRef, KeySpec, Origin, PublicKey, SealedKey,
     Tags, Usage, Usages, VersionId,
 };
+pub use request::{
+    Deletion, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Request, Response, Settings, SettingsUpdate,
+    UserInfo, UserUpdate,
+};
 pub use secret::SecretBytes;
+pub use service::{Credentials, Principal, Service, Session};
 pub use store::{Snapshot, Space, Store, TransactBody, Transaction, ViewBody};

@@ -77,6 +77,9 @@ pub const PASSWORD_LEN_MAX: usize = 1024;
 /// Password checks that may run at once: each takes 19 MiB of memory.
 pub const PASSWORD_CHECKS_MAX: usize = 4;
 
+/// Password checks that may wait for their turn; more are refused.
+pub const PASSWORD_CHECKS_WAITING_MAX: usize = 64;
+
 /// Wrong passwords in a row that cost no delay.
 pub const LOGIN_FREE_FAILURES: u32 = 3;
 
@@ -118,3 +121,12 @@ pub const RETENTION_DAYS_MAX: u16 = 90;
 
 /// Most lifetime actions in a rotation policy.
 pub const LIFETIME_ACTIONS_MAX: usize = 2;
+
+/// How often the journal notes how far the audit streams have come.
+pub const AUDIT_NOTE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Most keys that one run of the maintenance rotates or purges.
+pub const MAINTENANCE_BATCH_MAX: usize = 64;
+
+/// A key that could not be rotated by its policy is tried again after this long.
+pub const ROTATION_RETRY: Duration = Duration::from_secs(60 * 60);

@@ -157,9 +157,33 @@ pub enum Entry<'a> {
     Event(Event<'a>),
     /// A signature over the chain so far.
     Checkpoint(Checkpoint),
+    /// In the journal: how a stream stands.
+    Stream {
+        /// When.
+        time: Timestamp,
+        /// What happened to it.
+        event: StreamEvent,
+        /// Where it stood.
+        head: ChainHead,
+    },
     /// The stream ends here, in good order. Nothing follows.
     Closed {
         /// When it was closed.
         time: Timestamp,
     },
+}
+
+/// What happened to a stream, as the journal notes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StreamEvent {
+    /// A process opened the HSM and writes it.
+    Opened,
+    /// It has come this far.
+    Reached,
+    /// It was closed in good order.
+    Closed,
+    /// Its process ended without closing it; this is the last good record. After a power cut, up to
+    /// [`AUDIT_SYNC_INTERVAL`](crate::limits::AUDIT_SYNC_INTERVAL) of records may be missing after it.
+    Abandoned,
 }

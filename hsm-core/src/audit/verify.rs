@@ -83,6 +83,7 @@ pub fn verify_stream(
                     .map_err(|reason| flaw(reason.to_owned()))?;
                 signed = before.records;
             }
+            Entry::Stream { .. } => {}
             Entry::Closed { .. } => closed = true,
         }
     }

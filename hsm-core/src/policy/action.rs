@@ -256,7 +256,7 @@ impl fmt::Debug for ActionSet {
 
 impl Serialize for ActionSet {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        serializer.collect_seq(self.iter().collect::<Vec<_>>())
     }
 }
 

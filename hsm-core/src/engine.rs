@@ -1,0 +1,340 @@
+//! [`Engine`]: the reference monitor. It alone calls the device; nothing reaches a key but through [`authorize`], the
+//! lifecycle and the audit log.
+//!
+//! A request travels one straight line: session, authorization, key record, lifecycle, policy, device, audit record,
+//! response. Nothing on that line waits for another key's work.
+
+mod audit;
+mod cache;
+mod crypto;
+mod keys;
+mod ledger;
+mod maintenance;
+mod record;
+mod roles;
+mod session;
+mod settings;
+mod tree;
+mod users;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+
+use crate::algorithm::{Algorithm, KeyType};
+use crate::audit::{AuditSink, Chain, StreamId};
+use crate::clock::{Clock, Timestamp};
+use crate::device::{Device, LoadedKey};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Binding, KeySpec, PublicKey, Usage, Usages};
+use crate::policy::{BuiltInRole, RoleAssignment, RoleId, Scope};
+use crate::request::Settings;
+use crate::secret::SecretBytes;
+use crate::service::{Credentials, Principal, Service, Session};
+use crate::store::{Space, Store};
+
+use cache::KeyCache;
+use ledger::{Change, Known};
+use record::{PARTITION_KEY, PartitionRecord, SETTINGS_KEY};
+use roles::Policy;
+use tree::{Anchor, Tree, damaged};
+
+pub use maintenance::Maintenance;
+pub use session::EngineSession;
+
+/// The parts that an engine is made of.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "these four and nothing else: no sockets, no files")]
+pub struct Parts {
+    /// Turns sealed keys into operations.
+    pub device: Arc<dyn Device>,
+    /// Remembers sealed keys, roles and users.
+    pub store: Arc<dyn Store>,
+    /// Takes the records of operations.
+    pub audit: Arc<dyn AuditSink>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a new partition starts with.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "the caller of create fills it in")]
+pub struct Setup {
+    /// The first user, who gets the role Managed HSM Administrator at `/`.
+    pub administrator: Principal,
+    /// The first user's password.
+    pub password: SecretBytes,
+    /// The settings.
+    pub settings: Settings,
+}
+
+/// One partition of an HSM: its keys, roles, users and audit log, over a device and a store.
+///
+/// Cheap to clone; all clones are the same engine. Most programs use `Hsm` of `hsm-client`, which puts the parts together
+/// and runs the [maintenance](Engine::maintain).
+///
+/// ```
+/// use std::sync::Arc;
+/// use hsm_core::{Credentials, Engine, Parts, Service};
+///
+/// # async fn with(parts: Parts) -> Result<(), hsm_core::Error> {
+/// let engine = Engine::open(parts).await?;
+/// let session = engine.login(Credentials::password("app", "correct horse battery")?).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    device: Arc<dyn Device>,
+    store: Arc<dyn Store>,
+    audit: Arc<dyn AuditSink>,
+    clock: Arc<dyn Clock>,
+    id: StreamId,
+    audit_key: Arc<dyn LoadedKey>,
+    audit_public: PublicKey,
+    tree: Arc<Tree>,
+    /// The version of the store that everything cached here is right for.
+    seen: AtomicU64,
+    known: Mutex<Known>,
+    keys: KeyCache,
+    policy: RwLock<Arc<Policy>>,
+    /// Grows when a role, assignment, user or setting changes: sessions look at themselves again.
+    policy_epoch: AtomicU32,
+    /// The latest time seen: time never goes backwards.
+    latest: AtomicU64,
+    sessions: AtomicUsize,
+    password_checks: Arc<users::Turnstile>,
+    zeroized: AtomicBool,
+}
+
+impl Engine {
+    /// Makes a new partition in an empty store, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if the store holds a partition, [`Unsupported`](ErrorKind::Unsupported) if the
+    /// device lacks the two kinds of key that a partition needs for itself (HMAC-SHA-256 and P-256), and whatever
+    /// device, store and audit sink return.
+    pub async fn create(parts: Parts, setup: Setup) -> Result<Self> {
+        users::check_password(&setup.password)?;
+        settings::check(&setup.settings)?;
+        let mut id = [0; 16];
+        parts.device.random(&mut id).await?;
+        let id = StreamId::from_bytes(id);
+        let now = parts.clock.now();
+        let integrity = SystemKey::Integrity.generate(&*parts.device, id).await?;
+        let audit = SystemKey::Audit.generate(&*parts.device, id).await?;
+        let partition = PartitionRecord {
+            id,
+            device: parts.device.capabilities().device().to_owned(),
+            created: now,
+            integrity_key: integrity,
+            audit_key: audit,
+        };
+        let tree = Arc::new(partition.tree(&*parts.device).await?);
+        let administrator = users::new_user(&*parts.device, setup.administrator.clone(), setup.password, now).await?;
+        let mut assignment = [0; 16];
+        parts.device.random(&mut assignment).await?;
+        let assignment = RoleAssignment::new(
+            RoleId::from_random(assignment),
+            BuiltInRole::Administrator.id(),
+            setup.administrator.clone(),
+            Scope::Global,
+            now,
+        );
+        let partition_bytes = record::to_bytes(&partition)?;
+        let settings = setup.settings;
+        parts
+            .store
+            .transact(Box::new(move |transaction| {
+                if transaction.read(Space::Meta, PARTITION_KEY)?.is_some() {
+                    return Err(Error::new(ErrorKind::Conflict, "the store holds an HSM already; open it"));
+                }
+                let mut journal = Chain::new(id);
+                let mut changes = tree.plant(transaction, Anchor::empty(journal.head(), now));
+                changes.put_row(Space::Meta, PARTITION_KEY, &partition_bytes)?;
+                changes.put(Space::Meta, SETTINGS_KEY, &record::to_bytes(&settings)?)?;
+                users::put(&mut changes, &administrator)?;
+                roles::put_assignment(&mut changes, &assignment)?;
+                let event = Change::system("/", format!("created with administrator {}", administrator.name));
+                event.append_to(&mut journal, &mut changes, now)?;
+                changes.finish(journal.head(), now)
+            }))
+            .await?;
+        Self::open(parts).await
+    }
+
+    /// Opens the partition in a store.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if the store is empty, [`Damaged`](ErrorKind::Damaged) if it belongs to another
+    /// device or was tampered with, and whatever device, store and audit sink return.
+    pub async fn open(parts: Parts) -> Result<Self> {
+        let Parts {
+            device,
+            store,
+            audit,
+            clock,
+        } = parts;
+        let mut bytes = None;
+        store
+            .view(Box::new(|snapshot| {
+                bytes = snapshot.read(Space::Meta, PARTITION_KEY)?;
+                Ok(())
+            }))
+            .await?;
+        let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, "the store holds no HSM; create one"))?;
+        let partition: PartitionRecord = record::from_bytes("the record of the partition", &bytes)?;
+        let found = device.capabilities().device();
+        if partition.device != found {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("this HSM lives on a {} device, not on a {found} device", partition.device),
+            ));
+        }
+        let tree = Arc::new(partition.tree(&*device).await?);
+        let audit_key = SystemKey::Audit.load(&*device, partition.id, &partition.audit_key).await?;
+        let audit_public = audit_key
+            .public()
+            .cloned()
+            .ok_or_else(|| damaged("the partition's audit key has no public half"))?;
+        let engine = Self(Arc::new(Inner {
+            device,
+            store,
+            audit,
+            clock,
+            id: partition.id,
+            audit_key,
+            audit_public,
+            tree,
+            seen: AtomicU64::new(0),
+            known: Mutex::new(Known::default()),
+            keys: KeyCache::new(),
+            policy: RwLock::new(Arc::new(Policy::default())),
+            policy_epoch: AtomicU32::new(0),
+            latest: AtomicU64::new(0),
+            sessions: AtomicUsize::new(0),
+            password_checks: Arc::default(),
+            zeroized: AtomicBool::new(false),
+        }));
+        engine.start_from_store().await?;
+        engine.open_streams().await?;
+        Ok(engine)
+    }
+
+    /// A session for a principal that the caller has authenticated: how a server turns its identities into sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) with too many sessions open.
+    pub async fn session_for(&self, principal: Principal) -> Result<Arc<EngineSession>> {
+        self.refresh().await?;
+        EngineSession::open(self.clone(), principal, None).map(Arc::new)
+    }
+
+    /// The partition's id, which is also the id of its journal.
+    #[must_use]
+    pub fn id(&self) -> StreamId {
+        self.0.id
+    }
+
+    /// The public half of the key that signs audit checkpoints.
+    #[must_use]
+    pub fn audit_key(&self) -> &PublicKey {
+        &self.0.audit_public
+    }
+
+    /// The time now. It never goes backwards, not even across restarts: the latest time at which anything changed is
+    /// remembered.
+    fn now(&self) -> Timestamp {
+        let now = self.0.clock.now().unix_millis();
+        let latest = self.0.latest.load(Ordering::Relaxed);
+        if now > latest {
+            self.0.latest.fetch_max(now, Ordering::Relaxed);
+        }
+        Timestamp::from_unix_millis(now.max(latest))
+    }
+
+    async fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.0.device.random(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if self.0.zeroized.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::DeviceFailed, "this HSM was zeroized; its keys are gone"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Service for Engine {
+    async fn login(&self, credentials: Credentials) -> Result<Arc<dyn Session>> {
+        match credentials {
+            Credentials::Password { user, password } => Ok(self.login_with_password(user, password).await?),
+        }
+    }
+}
+
+/// The keys that a partition has for itself. They have no name, so no request reaches them.
+#[derive(Clone, Copy)]
+enum SystemKey {
+    /// Signs audit checkpoints.
+    Audit,
+    /// Makes the MAC key of the record tree.
+    Integrity,
+}
+
+impl SystemKey {
+    fn spec(self) -> Result<KeySpec> {
+        let key_type = match self {
+            Self::Audit => KeyType::EcP256,
+            Self::Integrity => KeyType::HmacSha256,
+        };
+        KeySpec::new(key_type, Usages::of(&[Usage::Sign]))
+    }
+
+    fn binding(self, partition: StreamId) -> Binding {
+        let purpose = match self {
+            Self::Audit => "hsm audit key v1",
+            Self::Integrity => "hsm integrity key v1",
+        };
+        Binding::new(purpose, &partition.to_bytes())
+    }
+
+    async fn generate(self, device: &dyn Device, partition: StreamId) -> Result<crate::key::SealedKey> {
+        Ok(device.generate(&self.spec()?, &self.binding(partition)).await?.sealed)
+    }
+
+    async fn load(
+        self,
+        device: &dyn Device,
+        partition: StreamId,
+        sealed: &crate::key::SealedKey,
+    ) -> Result<Arc<dyn LoadedKey>> {
+        device.load(sealed, &self.binding(partition)).await.map_err(|error| match error.kind() {
+            ErrorKind::Damaged => damaged(
+                "the store does not belong to this device: its system keys do not open; was the domain key replaced, or the store?",
+            )
+            .with_source(error),
+            _ => error,
+        })
+    }
+}
+
+impl PartitionRecord {
+    /// The record tree under the partition's integrity key.
+    async fn tree(&self, device: &dyn Device) -> Result<Tree> {
+        let key = SystemKey::Integrity.load(device, self.id, &self.integrity_key).await?;
+        let secret = key.mac(Algorithm::Hs256, b"hsm record tree v1").await?;
+        Ok(Tree::new(&SecretBytes::from(secret)))
+    }
+}

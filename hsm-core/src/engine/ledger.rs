@@ -1,0 +1,318 @@
+//! Changes and what is known of them: every change is one transaction with its journal record, and every call first
+//! learns of the changes that others made.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use super::Engine;
+use super::record::{self, SETTINGS_KEY};
+use super::roles::Policy;
+use super::tree::{Changes, Records, View, damaged};
+use crate::audit::{Chain, ChainHead, Entry, Event, RequestId, StreamId, split_frame};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyName, VersionId};
+use crate::policy::{DataAction, Permit};
+use crate::service::Principal;
+use crate::store::{Snapshot, Space, Store};
+
+/// Journal records read at once when catching up; further behind, everything cached is dropped.
+const CATCH_UP_MAX: u64 = 1024;
+
+/// Changes of keys remembered, so that a key that was read before a change is not cached after it.
+const RECENT_CHANGES_MAX: usize = 1024;
+
+/// What this process knows of the journal.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) journal: Option<ChainHead>,
+    /// Keys that changed, with the sequence number of the change; the oldest first.
+    recent: VecDeque<(u64, KeyName)>,
+    /// Every change of a key from this sequence number on is in `recent`.
+    recent_from: u64,
+    /// How many records of each stream this process has signed.
+    pub(super) signed: HashMap<StreamId, u64>,
+}
+
+impl Known {
+    /// Whether `name` may have changed since the journal had `records` records.
+    pub(super) fn changed_since(&self, records: u64, name: &KeyName) -> bool {
+        let now = self.journal.map_or(0, |head| head.records);
+        now > records
+            && (records < self.recent_from
+                || self.recent.iter().any(|(at, changed)| *at >= records && changed == name))
+    }
+}
+
+/// A change that is being made: what its journal record will say.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) request: RequestId,
+    pub(super) principal: Option<Principal>,
+    pub(super) action: DataAction,
+    pub(super) target: String,
+    pub(super) version: Option<VersionId>,
+    pub(super) detail: String,
+}
+
+impl Change {
+    /// A change on a principal's request.
+    pub(super) fn requested(request: RequestId, principal: &Principal, permit: &Permit, target: String) -> Self {
+        Self {
+            request,
+            principal: Some(principal.clone()),
+            action: permit.action(),
+            target,
+            version: None,
+            detail: String::new(),
+        }
+    }
+
+    /// A change that the partition makes by itself.
+    pub(super) fn system(target: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            request: RequestId::default(),
+            principal: None,
+            action: DataAction::Maintain,
+            target: target.into(),
+            version: None,
+            detail: detail.into(),
+        }
+    }
+
+    pub(super) fn version(mut self, version: VersionId) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    pub(super) fn append_to(&self, journal: &mut Chain, changes: &mut Changes<'_>, now: Timestamp) -> Result<()> {
+        let event = Event {
+            time: now,
+            request: self.request,
+            principal: self.principal.as_ref().map_or("system", Principal::as_str).into(),
+            action: self.action,
+            target: self.target.as_str().into(),
+            version: self.version,
+            algorithm: None,
+            failure: None,
+            detail: self.detail.as_str().into(),
+        };
+        append(journal, changes, &Entry::Event(event))
+    }
+}
+
+/// Appends an entry to the journal.
+pub(super) fn append(journal: &mut Chain, changes: &mut Changes<'_>, entry: &Entry<'_>) -> Result<()> {
+    let key = journal.head().records.to_be_bytes();
+    let mut frame = Vec::new();
+    journal.append(entry, &mut frame)?;
+    changes.put_row(Space::Journal, &key, &frame)
+}
+
+impl Engine {
+    /// Reads the store as it is, checked.
+    pub(super) async fn view<T: Send>(
+        &self,
+        mut body: impl FnMut(&View<'_>) -> Result<T> + Send,
+    ) -> Result<T> {
+        let mut result = None;
+        self.0
+            .store
+            .view(Box::new(|snapshot| {
+                result = Some(body(&self.0.tree.view(snapshot)?)?);
+                Ok(())
+            }))
+            .await?;
+        result.ok_or_else(|| Error::new(ErrorKind::StoreFailed, "the store did not run the view"))
+    }
+
+    /// Makes a change: `body` and its journal record, in one transaction.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        change: Change,
+        mut body: impl FnMut(&mut Changes<'_>, Timestamp) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.transact(move |journal, changes, now| {
+            let result = body(changes, now)?;
+            change.append_to(journal, changes, now)?;
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Makes a change that writes its own journal records.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        mut body: impl FnMut(&mut Chain, &mut Changes<'_>, Timestamp) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let result = Arc::new(Mutex::new(None));
+        let slot = result.clone();
+        // Not the engine itself: the store must not own what owns the store.
+        let (tree, clock) = (self.0.tree.clone(), self.now());
+        self.0
+            .store
+            .transact(Box::new(move |transaction| {
+                let mut changes = tree.changes(transaction)?;
+                let now = clock.max(changes.anchor().latest);
+                let mut journal = Chain::resume(changes.anchor().journal);
+                let done = body(&mut journal, &mut changes, now)?;
+                changes.finish(journal.head(), now)?;
+                *slot.lock() = Some(done);
+                Ok(())
+            }))
+            .await?;
+        let done = result.lock().take();
+        done.ok_or_else(|| Error::new(ErrorKind::Unknown, "the store did not say whether the change was made"))
+    }
+
+    /// Learns of changes that were made since the last call, by anybody. Costs a few nanoseconds when there are none.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        self.check_alive()?;
+        let version = self.0.store.version()?;
+        if version == self.0.seen.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.catch_up().await
+    }
+
+    /// Reads everything for the first time.
+    pub(super) async fn start_from_store(&self) -> Result<()> {
+        let (version, latest, journal, policy) = self
+            .view(|view| Ok((view.version(), view.anchor().latest, view.anchor().journal, Policy::read(view)?)))
+            .await?;
+        self.0.latest.fetch_max(latest.unix_millis(), Ordering::Relaxed);
+        let mut known = self.0.known.lock();
+        known.journal = Some(journal);
+        known.recent_from = journal.records;
+        *self.0.policy.write() = Arc::new(policy);
+        self.0.seen.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    async fn catch_up(&self) -> Result<()> {
+        let from = self.0.known.lock().journal;
+        let Some(from) = from else {
+            return self.start_from_store().await;
+        };
+        let news = self.view(|view| News::read(view, from)).await?;
+        self.0.latest.fetch_max(news.latest.unix_millis(), Ordering::Relaxed);
+        let mut known = self.0.known.lock();
+        let ours = known.journal.map_or(0, |head| head.records);
+        if news.journal.records < ours {
+            // Another task has seen more in the meantime.
+            return Ok(());
+        }
+        if let Some(policy) = news.policy {
+            *self.0.policy.write() = Arc::new(policy);
+            self.0.policy_epoch.fetch_add(1, Ordering::Release);
+        }
+        if news.everything {
+            self.0.keys.clear();
+            known.recent.clear();
+            known.recent_from = news.journal.records;
+        }
+        for (at, name) in news.keys {
+            if at < ours {
+                continue;
+            }
+            self.0.keys.remove(&name);
+            known.recent.push_back((at, name));
+            if known.recent.len() > RECENT_CHANGES_MAX {
+                if let Some((dropped, _)) = known.recent.pop_front() {
+                    known.recent_from = dropped + 1;
+                }
+            }
+        }
+        known.journal = Some(news.journal);
+        self.0.seen.store(news.version, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// What happened since a place in the journal.
+struct News {
+    version: u64,
+    latest: Timestamp,
+    journal: ChainHead,
+    /// Keys that changed, with the sequence numbers of the changes.
+    keys: Vec<(u64, KeyName)>,
+    /// The policy, if a role, assignment, user or setting changed.
+    policy: Option<Policy>,
+    /// Too much to list.
+    everything: bool,
+}
+
+impl News {
+    fn read(view: &View<'_>, from: ChainHead) -> Result<Self> {
+        let anchor = view.anchor();
+        let mut news = Self {
+            version: view.version(),
+            latest: anchor.latest,
+            journal: anchor.journal,
+            keys: Vec::new(),
+            policy: None,
+            everything: false,
+        };
+        if anchor.journal.records < from.records {
+            return Err(damaged(
+                "the store is older than what this process has seen of it: somebody put an old copy back",
+            ));
+        }
+        if anchor.journal.records - from.records > CATCH_UP_MAX {
+            news.everything = true;
+            news.policy = Some(Policy::read(view)?);
+            return Ok(news);
+        }
+        let mut chain = Chain::resume(from);
+        let mut policy_changed = false;
+        while chain.head().records < anchor.journal.records {
+            let at = chain.head().records;
+            let bytes = view
+                .rows()
+                .read(Space::Journal, &at.to_be_bytes())?
+                .ok_or_else(|| damaged(format!("record {at} of the journal is missing")))?;
+            let Ok(Some((frame, []))) = split_frame(&bytes) else {
+                return Err(damaged(format!("record {at} of the journal was changed")));
+            };
+            let Ok(entry) = chain.follow(&frame) else {
+                return Err(damaged(format!("record {at} of the journal was changed")));
+            };
+            if let Entry::Event(event) = entry {
+                if let Some(name) = event.target.strip_prefix("/keys/") {
+                    news.keys.push((at, KeyName::new(name)?));
+                } else if !event.target.starts_with("/login/") {
+                    policy_changed = true;
+                }
+            }
+        }
+        if chain.head() != anchor.journal {
+            return Err(damaged("the journal does not end where the store says that it does"));
+        }
+        if policy_changed {
+            news.policy = Some(Policy::read(view)?);
+        }
+        Ok(news)
+    }
+}
+
+impl Policy {
+    /// Reads role definitions, assignments and settings.
+    pub(super) fn read(records: &impl Records) -> Result<Self> {
+        let settings = record::get(records, Space::Meta, SETTINGS_KEY)?
+            .ok_or_else(|| damaged("the settings of the partition are missing"))?;
+        let mut policy = Self {
+            settings,
+            ..Self::default()
+        };
+        policy.read_roles(records)?;
+        Ok(policy)
+    }
+}

@@ -1,0 +1,142 @@
+//! What the partition does by itself: rotation by policy, purge after retention, checkpoints. The opener runs it.
+
+use super::Engine;
+use super::crypto::key_record;
+use super::keys::{deleted_record, key_target, purge, schedule_key};
+use super::ledger::Change;
+use super::record;
+use super::tree::{Records, damaged};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyName;
+use crate::limits::{MAINTENANCE_BATCH_MAX, ROTATION_RETRY};
+use crate::policy::Permit;
+use crate::store::Space;
+
+/// What one run of [`Engine::maintain`] did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// Keys that were rotated by their policy.
+    pub rotated: Vec<KeyName>,
+    /// Soft-deleted keys whose retention period was over.
+    pub purged: Vec<KeyName>,
+    /// Keys that were due and could not be rotated, and why; they are tried again later.
+    pub refused: Vec<(KeyName, String)>,
+}
+
+impl Engine {
+    /// Rotates what is due, purges what is due, signs the audit log and puts it on disk.
+    ///
+    /// The opener calls this every [`AUDIT_SYNC_INTERVAL`](crate::limits::AUDIT_SYNC_INTERVAL); several processes may.
+    ///
+    /// # Errors
+    ///
+    /// Whatever device, store and audit sink return. What was done before stays done.
+    pub async fn maintain(&self) -> Result<Maintenance> {
+        self.refresh().await?;
+        let mut done = Maintenance::default();
+        let permit = Permit::maintenance();
+        for (due, name) in self.due().await? {
+            self.maintain_key(&permit, due, name, &mut done).await?;
+        }
+        self.checkpoint_streams().await?;
+        self.0.audit.sync()?;
+        Ok(done)
+    }
+
+    /// Signs the journal and notes in it how far the streams have come: a stream that is cut off before this place is
+    /// found out. The opener calls this every
+    /// [`AUDIT_NOTE_INTERVAL`](crate::limits::AUDIT_NOTE_INTERVAL).
+    ///
+    /// # Errors
+    ///
+    /// Whatever device, store and audit sink return.
+    pub async fn note_audit(&self) -> Result<()> {
+        self.refresh().await?;
+        self.note_heads().await?;
+        self.checkpoint_journal().await
+    }
+
+    /// What the schedule has for now.
+    async fn due(&self) -> Result<Vec<(Timestamp, KeyName)>> {
+        let now = self.now();
+        self.view(|view| {
+            let rows = view.scan(Space::Schedule, b"", None, MAINTENANCE_BATCH_MAX)?;
+            let mut due = Vec::new();
+            for (key, _) in rows {
+                let Some((time, name)) = key.split_first_chunk::<8>() else {
+                    return Err(damaged("a record of the schedule is cut off"));
+                };
+                let time = Timestamp::from_unix_millis(u64::from_be_bytes(*time));
+                if time > now {
+                    break;
+                }
+                let name = std::str::from_utf8(name).map_err(|_| damaged("a record of the schedule has no name"))?;
+                due.push((time, KeyName::new(name)?));
+            }
+            Ok(due)
+        })
+        .await
+    }
+
+    async fn maintain_key(
+        &self,
+        permit: &Permit,
+        due: Timestamp,
+        name: KeyName,
+        done: &mut Maintenance,
+    ) -> Result<()> {
+        let deleted = self
+            .view(|view| match deleted_record(view, &name) {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(error),
+            })
+            .await?;
+        if deleted {
+            let key = name.clone();
+            let change = Change::system(key_target(&name), "purged: the retention period is over");
+            self.change(change, move |changes, _| {
+                let record = deleted_record(changes, &key)?;
+                if record.due == Some(due) { purge(changes, &key, record) } else { Ok(()) }
+            })
+            .await?;
+            done.purged.push(name);
+            return Ok(());
+        }
+        let change = Change::system(key_target(&name), "rotated by policy");
+        match self.rotate(permit, name.clone(), change, Some(due)).await {
+            Ok(Some(_)) => done.rotated.push(name),
+            Ok(None) => {}
+            Err(error) => {
+                self.postpone(&name, due, &error).await?;
+                done.refused.push((name, error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A key that cannot be rotated now must not be tried every second.
+    async fn postpone(&self, name: &KeyName, due: Timestamp, error: &Error) -> Result<()> {
+        let change = Change::system(key_target(name), format!("rotation by policy refused: {}", error.kind()));
+        let name = name.clone();
+        self.change(change, move |changes, now| {
+            let mut record = match key_record(changes, &name) {
+                Ok(record) if record.due == Some(due) => record,
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return changes.remove(Space::Schedule, &schedule_key(due, &name));
+                }
+                Err(error) => return Err(error),
+            };
+            let later = now + ROTATION_RETRY;
+            changes.remove(Space::Schedule, &schedule_key(due, &name))?;
+            changes.put(Space::Schedule, &schedule_key(later, &name), &[])?;
+            record.due = Some(later);
+            record.revision += 1;
+            changes.put(Space::Keys, name.as_str().as_bytes(), &record::to_bytes(&record)?)
+        })
+        .await
+    }
+}

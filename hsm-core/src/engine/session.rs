@@ -1,0 +1,250 @@
+//! [`EngineSession`]: the line that every request travels, from authorization to the audit record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+
+use super::Engine;
+use super::cache::CachedKey;
+use crate::audit::{Event, RequestId};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result, limit};
+use crate::key::VersionId;
+use crate::limits::{
+    AAD_LEN_MAX, DATA_LEN_MAX, SESSION_IDLE_MAX, SESSION_LIFETIME_MAX, SESSIONS_MAX,
+};
+use crate::policy::{Grants, Permit, Scope, authorize};
+use crate::request::{Request, Response};
+use crate::service::{Principal, Session};
+
+/// A principal's session with an [`Engine`].
+#[derive(Debug)]
+pub struct EngineSession {
+    engine: Engine,
+    principal: Principal,
+    /// For users with a password: the epoch of the user's record at login.
+    user_epoch: Option<u32>,
+    opened: Timestamp,
+    last_used: AtomicU64,
+    ended: AtomicBool,
+    /// What the principal may do, as of an epoch of the policy.
+    grants: RwLock<(u32, Arc<Grants>)>,
+}
+
+/// Who asks for what, on the way to a change.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) id: RequestId,
+    pub(super) principal: &'a Principal,
+    pub(super) permit: &'a Permit,
+}
+
+/// What an operation did.
+pub(super) struct Done {
+    pub(super) response: Response,
+    /// The key version that was used.
+    pub(super) version: Option<VersionId>,
+    /// The key that was used, for the name in the audit record.
+    key: Option<Arc<CachedKey>>,
+    /// The journal has the record already.
+    journaled: bool,
+}
+
+impl Done {
+    /// A change: the journal has its record.
+    pub(super) fn change(response: Response) -> Self {
+        Self {
+            response,
+            version: None,
+            key: None,
+            journaled: true,
+        }
+    }
+
+    /// Something was read.
+    pub(super) fn read(response: Response) -> Self {
+        Self {
+            response,
+            version: None,
+            key: None,
+            journaled: false,
+        }
+    }
+
+    /// A key was used.
+    pub(super) fn used(response: Response, key: Arc<CachedKey>, version: VersionId) -> Self {
+        Self {
+            response,
+            version: Some(version),
+            key: Some(key),
+            journaled: false,
+        }
+    }
+}
+
+impl EngineSession {
+    pub(super) fn open(engine: Engine, principal: Principal, user_epoch: Option<u32>) -> Result<Self> {
+        let open = engine.0.sessions.fetch_add(1, Ordering::Relaxed);
+        let now = engine.now();
+        let epoch = engine.0.policy_epoch.load(Ordering::Acquire);
+        let grants = engine.0.policy.read().grants(&principal);
+        let session = Self {
+            engine,
+            principal,
+            user_epoch,
+            opened: now,
+            last_used: AtomicU64::new(now.unix_millis()),
+            ended: AtomicBool::new(false),
+            grants: RwLock::new((epoch, Arc::new(grants))),
+        };
+        // Dropping the session gives the place back.
+        if open >= SESSIONS_MAX {
+            return Err(limit("the number of open sessions", open + 1, SESSIONS_MAX));
+        }
+        Ok(session)
+    }
+
+    async fn run(&self, id: RequestId, request: Request<'_>) -> Result<Done> {
+        self.engine.refresh().await?;
+        self.check_alive()?;
+        let grants = self.grants().await?;
+        let permit = authorize(&self.principal, &grants, request.action(), &request.scope())?;
+        if let Some(wrapping) = request.wrapping_key() {
+            let scope = Scope::Key(wrapping.clone());
+            authorize(&self.principal, &grants, request.action(), &scope)?;
+        }
+        check_lengths(&request)?;
+        let asked = Asked {
+            id,
+            principal: &self.principal,
+            permit: &permit,
+        };
+        self.engine.dispatch(asked, request).await
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        let now = self.engine.now();
+        let last_used = self.last_used.load(Ordering::Relaxed);
+        let idle = now.since(Timestamp::from_unix_millis(last_used));
+        let over = if self.ended.load(Ordering::Relaxed) {
+            "has ended"
+        } else if idle > SESSION_IDLE_MAX {
+            "was not used for too long"
+        } else if now.since(self.opened) > SESSION_LIFETIME_MAX {
+            "has reached the end of its life"
+        } else {
+            // Threads share the session: write only what makes a difference.
+            if idle.as_secs() > 0 {
+                self.last_used.store(now.unix_millis(), Ordering::Relaxed);
+            }
+            return Ok(());
+        };
+        self.ended.store(true, Ordering::Relaxed);
+        Err(Error::new(
+            ErrorKind::Unauthenticated,
+            format!("the session {over}; log in again"),
+        ))
+    }
+
+    /// What the principal may do now.
+    async fn grants(&self) -> Result<Arc<Grants>> {
+        let epoch = self.engine.0.policy_epoch.load(Ordering::Acquire);
+        {
+            let grants = self.grants.read();
+            if grants.0 == epoch {
+                return Ok(grants.1.clone());
+            }
+        }
+        if let Some(user_epoch) = self.user_epoch {
+            if !self.engine.user_is_current(&self.principal, user_epoch).await? {
+                self.ended.store(true, Ordering::Relaxed);
+                return Err(Error::new(
+                    ErrorKind::Unauthenticated,
+                    "the user was disabled, deleted or given a new password; log in again",
+                ));
+            }
+        }
+        let grants = Arc::new(self.engine.0.policy.read().grants(&self.principal));
+        *self.grants.write() = (epoch, grants.clone());
+        Ok(grants)
+    }
+}
+
+#[async_trait]
+impl Session for EngineSession {
+    fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    async fn call(&self, id: RequestId, request: Request<'_>) -> Result<Response> {
+        let action = request.action();
+        let algorithm = request.algorithm();
+        // Cheap to clone; the text of the scope is needed only where no key is at hand.
+        let scope = request.key_name().cloned();
+        let result = self.run(id, request).await;
+        let (version, key, failure) = match &result {
+            Ok(done) if done.journaled => return result.map(|done| done.response),
+            Ok(done) => (done.version, done.key.as_deref(), None),
+            Err(error) => (None, None, Some(error.kind())),
+        };
+        let formatted;
+        let target = match (key, &scope) {
+            (Some(key), _) => &*key.target,
+            (None, Some(name)) => {
+                formatted = format!("/keys/{name}");
+                &formatted
+            }
+            (None, None) => "/",
+        };
+        let recorded = self.engine.0.audit.append(&Event {
+            time: self.engine.now(),
+            request: id,
+            principal: self.principal.as_str().into(),
+            action,
+            target: target.into(),
+            version,
+            algorithm,
+            failure,
+            detail: "".into(),
+        });
+        match (result, recorded) {
+            (Ok(done), Ok(())) => Ok(done.response),
+            (Err(error), Ok(())) => Err(error),
+            (_, Err(source)) => Err(Error::new(
+                ErrorKind::AuditFailed,
+                "the audit log cannot be written, so nothing is done",
+            )
+            .with_source(source)),
+        }
+    }
+
+    async fn logout(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for EngineSession {
+    fn drop(&mut self) {
+        self.engine.0.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn check_lengths(request: &Request<'_>) -> Result<()> {
+    let len = request.data_len();
+    if len > DATA_LEN_MAX {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            format!(
+                "the input has {len} bytes, at most {DATA_LEN_MAX} are allowed; sign a digest of it, or encrypt it under a data key that the HSM wraps"
+            ),
+        ));
+    }
+    if let Request::Encrypt { aad, .. } | Request::Decrypt { aad, .. } = request {
+        if aad.len() > AAD_LEN_MAX {
+            return Err(limit("the length of the associated data", aad.len(), AAD_LEN_MAX));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The partition's settings, and its end.
+
+use std::sync::atomic::Ordering;
+
+use super::Engine;
+use super::ledger::Change;
+use super::record::{self, SETTINGS_KEY};
+use super::session::{Asked, Done};
+use super::tree::damaged;
+use crate::audit::StreamId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
+use crate::policy::Permit;
+use crate::request::{PartitionInfo, Response, Settings, SettingsUpdate};
+use crate::store::Space;
+
+impl Engine {
+    pub(super) fn settings(&self) -> Settings {
+        self.0.policy.read().settings.clone()
+    }
+
+    pub(super) fn partition_info(&self, _permit: &Permit) -> Response {
+        self.describe(self.settings())
+    }
+
+    fn describe(&self, settings: Settings) -> Response {
+        let device = self.0.device.capabilities().device().to_owned();
+        Response::Partition(Box::new(PartitionInfo::new(
+            self.0.id,
+            self.0.audit_public.clone(),
+            device,
+            settings,
+        )))
+    }
+
+    pub(super) async fn update_settings(&self, asked: Asked<'_>, update: SettingsUpdate) -> Result<Done> {
+        let change = Change::requested(asked.id, asked.principal, asked.permit, "/settings".to_owned())
+            .detail(format!("{update:?}"));
+        let settings = self
+            .change(change, move |changes, _| {
+                let mut settings: Settings = record::get(changes, Space::Meta, SETTINGS_KEY)?
+                    .ok_or_else(|| damaged("the settings of the partition are missing"))?;
+                if let Some(days) = update.retention_days {
+                    settings.retention_days = days;
+                }
+                match update.purge_protection {
+                    Some(false) if settings.purge_protection => {
+                        return Err(Error::new(
+                            ErrorKind::Conflict,
+                            "purge protection cannot be switched off again",
+                        ));
+                    }
+                    Some(protection) => settings.purge_protection = protection,
+                    None => {}
+                }
+                if let Some(allowed) = update.danger_rsa1_5_decrypt {
+                    settings.danger_rsa1_5_decrypt = allowed;
+                }
+                check(&settings)?;
+                changes.put(Space::Meta, SETTINGS_KEY, &record::to_bytes(&settings)?)?;
+                Ok(settings)
+            })
+            .await?;
+        Ok(Done::change(self.describe(settings)))
+    }
+
+    pub(super) async fn zeroize(&self, asked: Asked<'_>, confirm: StreamId) -> Result<Done> {
+        if confirm != self.0.id {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("to zeroize this HSM, confirm with its id, {}", self.0.id),
+            ));
+        }
+        let change = Change::requested(asked.id, asked.principal, asked.permit, "/".to_owned()).detail("zeroized");
+        self.change(change, |_, _| Ok(())).await?;
+        // The last word under the audit key, which goes with the rest.
+        self.checkpoint_journal().await?;
+        self.checkpoint_streams().await?;
+        self.0.device.zeroize().await?;
+        self.0.zeroized.store(true, Ordering::Relaxed);
+        self.0.keys.clear();
+        Ok(Done::change(Response::Done))
+    }
+}
+
+pub(super) fn check(settings: &Settings) -> Result<()> {
+    if (RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&settings.retention_days) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "soft-deleted keys are kept for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, not {}",
+            settings.retention_days
+        ),
+    ))
+}
