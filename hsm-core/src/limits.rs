@@ -118,3 +118,9 @@ pub const RETENTION_DAYS_MAX: u16 = 90;
 
 /// Most lifetime actions in a rotation policy.
 pub const LIFETIME_ACTIONS_MAX: usize = 2;
+
+/// Shortest time from the making of a version to its rotation or expiry by policy. Managed HSM: 28 days.
+pub const ROTATION_PERIOD_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest period in a rotation policy, in years.
+pub const ROTATION_PERIOD_YEARS_MAX: u16 = 100;
