@@ -200,7 +200,7 @@ impl<'a> SignInput<'a> {
 }
 
 /// Kind and length, never the bytes.
-impl fmt::Debug for SignInput<'_> {
+impl Debug for SignInput<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
             Self::Digest(_) => "Digest",

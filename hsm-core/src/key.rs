@@ -9,6 +9,6 @@ mod spec;
 pub use attributes::{Attributes, AttributesUpdate, Origin, Tags};
 pub(crate) use id::check_name;
 pub use id::{KeyName, KeyRef, VersionId};
-pub use public::PublicKey;
+pub use public::{Jwk, PublicKey};
 pub use sealed::{Binding, SealedKey};
 pub use spec::{KeySpec, Usage, Usages};

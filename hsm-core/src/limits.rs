@@ -130,3 +130,8 @@ pub const MAINTENANCE_BATCH_MAX: usize = 64;
 
 /// A key that could not be rotated by its policy is tried again after this long.
 pub const ROTATION_RETRY: Duration = Duration::from_secs(60 * 60);
+/// Shortest time from the making of a version to its rotation or expiry by policy. Managed HSM: 28 days.
+pub const ROTATION_PERIOD_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest period in a rotation policy, in years.
+pub const ROTATION_PERIOD_YEARS_MAX: u16 = 100;

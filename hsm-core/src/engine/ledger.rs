@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::Engine;
-use super::record::{self, SETTINGS_KEY};
 use super::roles::Policy;
 use super::tree::{Changes, Records, View, damaged};
 use crate::audit::{Chain, ChainHead, Entry, Event, RequestId, StreamId, split_frame};
@@ -17,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyName, VersionId};
 use crate::policy::{DataAction, Permit};
 use crate::service::Principal;
-use crate::store::{Snapshot, Space, Store};
+use crate::store::Space;
 
 /// Journal records read at once when catching up; further behind, everything cached is dropped.
 const CATCH_UP_MAX: u64 = 1024;
@@ -300,19 +299,5 @@ impl News {
             news.policy = Some(Policy::read(view)?);
         }
         Ok(news)
-    }
-}
-
-impl Policy {
-    /// Reads role definitions, assignments and settings.
-    pub(super) fn read(records: &impl Records) -> Result<Self> {
-        let settings = record::get(records, Space::Meta, SETTINGS_KEY)?
-            .ok_or_else(|| damaged("the settings of the partition are missing"))?;
-        let mut policy = Self {
-            settings,
-            ..Self::default()
-        };
-        policy.read_roles(records)?;
-        Ok(policy)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use super::ledger::Change;
-use super::record;
+use super::record::{self, SETTINGS_KEY};
 use super::session::{Asked, Done};
 use super::tree::{Changes, Records, damaged};
 use crate::error::{Error, ErrorKind, Result, limit};
@@ -39,15 +39,20 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Adds what the store holds.
-    pub(super) fn read_roles(&mut self, records: &impl Records) -> Result<()> {
+    /// Reads role definitions, assignments and settings.
+    pub(super) fn read(records: &impl Records) -> Result<Self> {
+        let mut policy = Self {
+            settings: record::get(records, Space::Meta, SETTINGS_KEY)?
+                .ok_or_else(|| damaged("the settings of the partition are missing"))?,
+            ..Self::default()
+        };
         for definition in read_all::<RoleDefinition>(records, Space::RoleDefinitions, ROLE_DEFINITIONS_MAX)? {
-            self.definitions.insert(definition.id, definition);
+            policy.definitions.insert(definition.id, definition);
         }
         for assignment in read_all::<RoleAssignment>(records, Space::RoleAssignments, ROLE_ASSIGNMENTS_MAX)? {
-            self.assignments.insert(assignment.id, assignment);
+            policy.assignments.insert(assignment.id, assignment);
         }
-        Ok(())
+        Ok(policy)
     }
 
     /// What a principal may do.
