@@ -13,7 +13,7 @@ mod verify;
 
 pub use chain::{Chain, ChainHead, Frame, StreamId, split_frame};
 pub use record::{Checkpoint, Entry, Event, OwnedEvent, RequestId, StreamEvent};
-pub use verify::{Flaw, Verified, verify_stream};
+pub use verify::{Flaw, StreamMarks, StreamVerifier, Verified, verify_stream};
 
 use crate::error::Result;
 

@@ -46,7 +46,10 @@ pub use session::EngineSession;
 
 /// The parts that an engine is made of.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "these four and nothing else: no sockets, no files")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "these four and nothing else: no sockets, no files"
+)]
 pub struct Parts {
     /// Turns sealed keys into operations.
     pub device: Arc<dyn Device>,
@@ -60,7 +63,10 @@ pub struct Parts {
 
 /// What a new partition starts with.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_structs, reason = "the caller of create fills it in")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the caller of create fills it in"
+)]
 pub struct Setup {
     /// The first user, who gets the role Managed HSM Administrator at `/`.
     pub administrator: Principal,
@@ -137,7 +143,13 @@ impl Engine {
             audit_key: audit,
         };
         let tree = Arc::new(partition.tree(&*parts.device).await?);
-        let administrator = users::new_user(&*parts.device, setup.administrator.clone(), setup.password, now).await?;
+        let administrator = users::new_user(
+            &*parts.device,
+            setup.administrator.clone(),
+            setup.password,
+            now,
+        )
+        .await?;
         let mut assignment = [0; 16];
         parts.device.random(&mut assignment).await?;
         let assignment = RoleAssignment::new(
@@ -153,7 +165,10 @@ impl Engine {
             .store
             .transact(Box::new(move |transaction| {
                 if transaction.read(Space::Meta, PARTITION_KEY)?.is_some() {
-                    return Err(Error::new(ErrorKind::Conflict, "the store holds an HSM already; open it"));
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "the store holds an HSM already; open it",
+                    ));
                 }
                 let mut journal = Chain::new(id);
                 let mut changes = tree.plant(transaction, Anchor::empty(journal.head(), now));
@@ -161,7 +176,10 @@ impl Engine {
                 changes.put(Space::Meta, SETTINGS_KEY, &record::to_bytes(&settings)?)?;
                 users::put(&mut changes, &administrator)?;
                 roles::put_assignment(&mut changes, &assignment)?;
-                let event = Change::system("/", format!("created with administrator {}", administrator.name));
+                let event = Change::system(
+                    "/",
+                    format!("created with administrator {}", administrator.name),
+                );
                 event.append_to(&mut journal, &mut changes, now)?;
                 changes.finish(journal.head(), now)
             }))
@@ -189,17 +207,23 @@ impl Engine {
                 Ok(())
             }))
             .await?;
-        let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, "the store holds no HSM; create one"))?;
+        let bytes = bytes
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "the store holds no HSM; create one"))?;
         let partition: PartitionRecord = record::from_bytes("the record of the partition", &bytes)?;
         let found = device.capabilities().device();
         if partition.device != found {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("this HSM lives on a {} device, not on a {found} device", partition.device),
+                format!(
+                    "this HSM lives on a {} device, not on a {found} device",
+                    partition.device
+                ),
             ));
         }
         let tree = Arc::new(partition.tree(&*device).await?);
-        let audit_key = SystemKey::Audit.load(&*device, partition.id, &partition.audit_key).await?;
+        let audit_key = SystemKey::Audit
+            .load(&*device, partition.id, &partition.audit_key)
+            .await?;
         let audit_public = audit_key
             .public()
             .cloned()
@@ -269,7 +293,10 @@ impl Engine {
 
     fn check_alive(&self) -> Result<()> {
         if self.0.zeroized.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::DeviceFailed, "this HSM was zeroized; its keys are gone"));
+            return Err(Error::new(
+                ErrorKind::DeviceFailed,
+                "this HSM was zeroized; its keys are gone",
+            ));
         }
         Ok(())
     }
@@ -279,7 +306,9 @@ impl Engine {
 impl Service for Engine {
     async fn login(&self, credentials: Credentials) -> Result<Arc<dyn Session>> {
         match credentials {
-            Credentials::Password { user, password } => Ok(self.login_with_password(user, password).await?),
+            Credentials::Password { user, password } => {
+                Ok(self.login_with_password(user, password).await?)
+            }
         }
     }
 }
@@ -310,8 +339,15 @@ impl SystemKey {
         Binding::new(purpose, &partition.to_bytes())
     }
 
-    async fn generate(self, device: &dyn Device, partition: StreamId) -> Result<crate::key::SealedKey> {
-        Ok(device.generate(&self.spec()?, &self.binding(partition)).await?.sealed)
+    async fn generate(
+        self,
+        device: &dyn Device,
+        partition: StreamId,
+    ) -> Result<crate::key::SealedKey> {
+        Ok(device
+            .generate(&self.spec()?, &self.binding(partition))
+            .await?
+            .sealed)
     }
 
     async fn load(
@@ -333,7 +369,9 @@ impl SystemKey {
 impl PartitionRecord {
     /// The record tree under the partition's integrity key.
     async fn tree(&self, device: &dyn Device) -> Result<Tree> {
-        let key = SystemKey::Integrity.load(device, self.id, &self.integrity_key).await?;
+        let key = SystemKey::Integrity
+            .load(device, self.id, &self.integrity_key)
+            .await?;
         let secret = key.mac(Algorithm::Hs256, b"hsm record tree v1").await?;
         Ok(Tree::new(&SecretBytes::from(secret)))
     }

@@ -5,6 +5,7 @@ mod id;
 mod public;
 mod sealed;
 mod spec;
+pub mod typed;
 
 pub use attributes::{Attributes, AttributesUpdate, Origin, Tags};
 pub(crate) use id::check_name;

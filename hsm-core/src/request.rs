@@ -19,12 +19,22 @@ use crate::service::Principal;
 ///
 /// Data is borrowed, so that a call copies none. `Debug` shows lengths, never contents.
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are named for what they are; the variants say what they do")]
+#[expect(
+    missing_docs,
+    reason = "the fields are named for what they are; the variants say what they do"
+)]
 pub enum Request<'a> {
     /// Makes a key inside the HSM.
-    CreateKey { name: KeyName, new: NewKeyParameters },
+    CreateKey {
+        name: KeyName,
+        new: NewKeyParameters,
+    },
     /// Takes a key that the caller holds in clear: PKCS#8 DER, or raw octets for symmetric keys.
-    ImportKey { name: KeyName, new: NewKeyParameters, material: SecretBytes },
+    ImportKey {
+        name: KeyName,
+        new: NewKeyParameters,
+        material: SecretBytes,
+    },
     /// Unwraps a key under a key of the HSM that has the usage `import`.
     ImportWrappedKey {
         name: KeyName,
@@ -35,7 +45,11 @@ pub enum Request<'a> {
         format: WrappedFormat,
     },
     /// Wraps an exportable key under a key of the HSM that has the usage `export`.
-    ExportKey { key: KeyRef, wrapping: KeyRef, algorithm: Algorithm },
+    ExportKey {
+        key: KeyRef,
+        wrapping: KeyRef,
+        algorithm: Algorithm,
+    },
     /// Reads a key version.
     GetKey { key: KeyRef },
     /// Lists the current versions of all keys, by name.
@@ -43,13 +57,19 @@ pub enum Request<'a> {
     /// Lists the versions of a key, oldest first.
     ListVersions { name: KeyName, page: PageRequest },
     /// Changes attributes of a key version.
-    UpdateKey { key: KeyRef, update: AttributesUpdate },
+    UpdateKey {
+        key: KeyRef,
+        update: AttributesUpdate,
+    },
     /// Makes a new version of a key, which becomes the current one.
     RotateKey { name: KeyName },
     /// Reads a key's rotation policy.
     GetRotationPolicy { name: KeyName },
     /// Sets or removes a key's rotation policy.
-    SetRotationPolicy { name: KeyName, policy: Option<RotationPolicy> },
+    SetRotationPolicy {
+        name: KeyName,
+        policy: Option<RotationPolicy>,
+    },
     /// Soft-deletes a key with all its versions.
     DeleteKey { name: KeyName },
     /// Reads a soft-deleted key.
@@ -62,25 +82,72 @@ pub enum Request<'a> {
     PurgeKey { name: KeyName },
 
     /// Signs a message or digest.
-    Sign { key: KeyRef, algorithm: Algorithm, input: SignInput<'a> },
+    Sign {
+        key: KeyRef,
+        algorithm: Algorithm,
+        input: SignInput<'a>,
+    },
     /// Verifies a signature.
-    Verify { key: KeyRef, algorithm: Algorithm, input: SignInput<'a>, signature: &'a [u8] },
+    Verify {
+        key: KeyRef,
+        algorithm: Algorithm,
+        input: SignInput<'a>,
+        signature: &'a [u8],
+    },
     /// Computes a message authentication code.
-    Mac { key: KeyRef, algorithm: Algorithm, message: &'a [u8] },
+    Mac {
+        key: KeyRef,
+        algorithm: Algorithm,
+        message: &'a [u8],
+    },
     /// Checks a message authentication code.
-    VerifyMac { key: KeyRef, algorithm: Algorithm, message: &'a [u8], tag: &'a [u8] },
+    VerifyMac {
+        key: KeyRef,
+        algorithm: Algorithm,
+        message: &'a [u8],
+        tag: &'a [u8],
+    },
     /// Encrypts.
-    Encrypt { key: KeyRef, algorithm: Algorithm, plaintext: &'a [u8], iv: Option<&'a [u8]>, aad: &'a [u8] },
+    Encrypt {
+        key: KeyRef,
+        algorithm: Algorithm,
+        plaintext: &'a [u8],
+        iv: Option<&'a [u8]>,
+        aad: &'a [u8],
+    },
     /// Decrypts.
-    Decrypt { key: KeyRef, algorithm: Algorithm, ciphertext: CiphertextRef<'a>, aad: &'a [u8] },
+    Decrypt {
+        key: KeyRef,
+        algorithm: Algorithm,
+        ciphertext: CiphertextRef<'a>,
+        aad: &'a [u8],
+    },
     /// Wraps key bytes that the caller holds.
-    Wrap { key: KeyRef, algorithm: Algorithm, plaintext: &'a [u8] },
+    Wrap {
+        key: KeyRef,
+        algorithm: Algorithm,
+        plaintext: &'a [u8],
+    },
     /// Unwraps key bytes for the caller.
-    Unwrap { key: KeyRef, algorithm: Algorithm, wrapped: &'a [u8] },
+    Unwrap {
+        key: KeyRef,
+        algorithm: Algorithm,
+        wrapped: &'a [u8],
+    },
     /// Agrees on a shared secret.
-    Agree { key: KeyRef, algorithm: Algorithm, peer: &'a PublicKey },
+    Agree {
+        key: KeyRef,
+        algorithm: Algorithm,
+        peer: &'a PublicKey,
+    },
     /// Derives secret bytes.
-    Derive { key: KeyRef, algorithm: Algorithm, salt_or_label: &'a [u8], info_or_context: &'a [u8], len: usize },
+    Derive {
+        key: KeyRef,
+        algorithm: Algorithm,
+        salt_or_label: &'a [u8],
+        info_or_context: &'a [u8],
+        len: usize,
+    },
     /// Gets random bytes.
     Random { len: usize },
 
@@ -93,12 +160,20 @@ pub enum Request<'a> {
     /// Lists role assignments, of one scope or all.
     ListRoleAssignments { scope: Option<Scope> },
     /// Assigns a role.
-    CreateRoleAssignment { id: Option<RoleId>, role: RoleId, principal: Principal, scope: Scope },
+    CreateRoleAssignment {
+        id: Option<RoleId>,
+        role: RoleId,
+        principal: Principal,
+        scope: Scope,
+    },
     /// Takes a role away.
     DeleteRoleAssignment { id: RoleId },
 
     /// Creates a user.
-    CreateUser { name: Principal, password: SecretBytes },
+    CreateUser {
+        name: Principal,
+        password: SecretBytes,
+    },
     /// Lists users, by name.
     ListUsers { page: PageRequest },
     /// Enables or disables a user, sets a new password, or lifts a lock-out.
@@ -115,7 +190,11 @@ pub enum Request<'a> {
     /// Lists the audit streams.
     ListAuditStreams,
     /// Reads audit records, as they were written.
-    ReadAudit { stream: StreamId, from: u64, limit: usize },
+    ReadAudit {
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    },
     /// Destroys every key of the partition, for good. `confirm` repeats the partition's id.
     Zeroize { confirm: StreamId },
 }
@@ -155,7 +234,10 @@ impl NewKeyParameters {
 
 /// Which page of a listing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "a place and a length is all there is to a page")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a place and a length is all there is to a page"
+)]
 pub struct PageRequest {
     /// Start after this item: [`Page::next`] of the page before.
     pub after: Option<String>,
@@ -165,7 +247,10 @@ pub struct PageRequest {
 
 /// A page of a listing.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_structs, reason = "services of other crates make these")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "services of other crates make these"
+)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -192,7 +277,12 @@ pub struct KeyInfo {
 impl KeyInfo {
     /// Puts a description together, for services.
     #[must_use]
-    pub fn new(name: KeyName, version: VersionId, attributes: Attributes, public: Option<PublicKey>) -> Self {
+    pub fn new(
+        name: KeyName,
+        version: VersionId,
+        attributes: Attributes,
+        public: Option<PublicKey>,
+    ) -> Self {
         Self {
             name,
             version,
@@ -211,7 +301,10 @@ impl KeyInfo {
 
 /// When a key was soft-deleted, and when it goes for good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "the two times that Key Vault shows")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the two times that Key Vault shows"
+)]
 pub struct Deletion {
     /// When it was deleted.
     pub deleted: Timestamp,
@@ -236,7 +329,12 @@ pub struct UserInfo {
 impl UserInfo {
     /// Puts a description together, for services.
     #[must_use]
-    pub fn new(name: Principal, enabled: bool, created: Timestamp, locked_until: Option<Timestamp>) -> Self {
+    pub fn new(
+        name: Principal,
+        enabled: bool,
+        created: Timestamp,
+        locked_until: Option<Timestamp>,
+    ) -> Self {
         Self {
             name,
             enabled,
@@ -484,7 +582,9 @@ impl Request<'_> {
     #[must_use]
     pub const fn wrapping_key(&self) -> Option<&KeyName> {
         match self {
-            Self::ImportWrappedKey { wrapping, .. } | Self::ExportKey { wrapping, .. } => Some(&wrapping.name),
+            Self::ImportWrappedKey { wrapping, .. } | Self::ExportKey { wrapping, .. } => {
+                Some(&wrapping.name)
+            }
             _ => None,
         }
     }
@@ -513,7 +613,9 @@ impl Request<'_> {
     pub(crate) fn data_len(&self) -> usize {
         match self {
             Self::Sign { input, .. } => input.as_bytes().len(),
-            Self::Verify { input, signature, .. } => input.as_bytes().len().max(signature.len()),
+            Self::Verify {
+                input, signature, ..
+            } => input.as_bytes().len().max(signature.len()),
             Self::Mac { message, .. } => message.len(),
             Self::VerifyMac { message, tag, .. } => message.len().max(tag.len()),
             Self::Encrypt { plaintext, .. } => plaintext.len(),

@@ -1,9 +1,10 @@
 //! The offline verifier: reads the bytes of a stream and names the first record that is not right.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::chain::{Chain, ChainHead, Frame, StreamId};
-use super::record::{Checkpoint, Entry, OwnedEvent};
+use super::record::{Checkpoint, Entry};
 use crate::algorithm::Algorithm;
 use crate::device::SignInput;
 use crate::key::PublicKey;
@@ -45,8 +46,140 @@ pub struct Verified {
     pub closed: bool,
 }
 
-/// Verifies a stream: every record follows from the one before, every checkpoint is signed by `audit_key` and speaks of
-/// this very place, nothing follows the end. Calls `visit` for each event, in order.
+/// Verifies a stream, record by record: every record follows from the one before, every checkpoint is signed by the audit
+/// key and speaks of this very place, nothing follows the end, and the stream passes through every place that the
+/// journal has noted of it.
+#[derive(Debug)]
+pub struct StreamVerifier<'k> {
+    chain: Chain,
+    audit_key: &'k PublicKey,
+    marks: Vec<ChainHead>,
+    signed: u64,
+    closed: bool,
+}
+
+impl<'k> StreamVerifier<'k> {
+    /// Starts at the first record of a stream.
+    #[must_use]
+    pub fn new(stream: StreamId, audit_key: &'k PublicKey) -> Self {
+        Self::with_marks(stream, audit_key, Vec::new())
+    }
+
+    /// Starts at the first record of a stream that must pass through `marks`.
+    #[must_use]
+    pub fn with_marks(
+        stream: StreamId,
+        audit_key: &'k PublicKey,
+        mut marks: Vec<ChainHead>,
+    ) -> Self {
+        // The next one last.
+        marks.sort_by_key(|mark| std::cmp::Reverse(mark.records));
+        Self {
+            chain: Chain::new(stream),
+            audit_key,
+            marks,
+            signed: 0,
+            closed: false,
+        }
+    }
+
+    /// Verifies the next record and says what it is.
+    ///
+    /// # Errors
+    ///
+    /// The [`Flaw`]. The verifier stays where it was.
+    pub fn push<'f>(&mut self, frame: &'f Frame) -> Result<Entry<'f>, Flaw> {
+        let before = self.chain.head();
+        self.pass_marks()?;
+        if self.closed {
+            return Err(self.flaw("follows the end of the stream"));
+        }
+        let entry = self
+            .chain
+            .follow(frame)
+            .map_err(|error| self.flaw(error.message()))?;
+        match &entry {
+            Entry::Checkpoint(checkpoint) => {
+                if let Err(reason) = verify_checkpoint(checkpoint, &before, self.audit_key) {
+                    self.chain = Chain::resume(before);
+                    return Err(self.flaw(reason));
+                }
+                self.signed = before.records;
+            }
+            Entry::Closed { .. } => self.closed = true,
+            Entry::Event(_) | Entry::Stream { .. } => {}
+        }
+        Ok(entry)
+    }
+
+    /// Says what the stream holds, after its last record.
+    ///
+    /// # Errors
+    ///
+    /// The [`Flaw`] that the stream ends before a place that the journal has noted.
+    pub fn finish(mut self) -> Result<Verified, Flaw> {
+        self.pass_marks()?;
+        if let Some(mark) = self.marks.last() {
+            return Err(self.flaw(&format!(
+                "is missing: the journal says that there were {} records",
+                mark.records
+            )));
+        }
+        Ok(Verified {
+            head: self.chain.head(),
+            signed: self.signed,
+            closed: self.closed,
+        })
+    }
+
+    /// A flaw of the next record.
+    #[must_use]
+    pub fn flaw(&self, reason: &str) -> Flaw {
+        Flaw {
+            stream: self.chain.head().stream,
+            record: self.chain.head().records,
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn pass_marks(&mut self) -> Result<(), Flaw> {
+        let head = self.chain.head();
+        while let Some(mark) = self.marks.pop_if(|mark| mark.records == head.records) {
+            if mark.hash != head.hash {
+                return Err(self.flaw("does not follow from what the journal has noted"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the journal says of all streams: which there are, and the places that they passed through.
+#[derive(Clone, Debug, Default)]
+pub struct StreamMarks(BTreeMap<StreamId, Vec<ChainHead>>);
+
+impl StreamMarks {
+    /// Takes note of an entry of the journal.
+    pub fn note(&mut self, entry: &Entry<'_>) {
+        if let Entry::Stream { head, .. } = entry {
+            self.0.entry(head.stream).or_default().push(*head);
+        }
+    }
+
+    /// The streams that the journal knows, with the places that they passed through.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, &[ChainHead])> {
+        self.0
+            .iter()
+            .map(|(stream, marks)| (*stream, marks.as_slice()))
+    }
+
+    /// The places that a stream passed through; `None` if the journal does not know it.
+    #[must_use]
+    pub fn of(&self, stream: StreamId) -> Option<&[ChainHead]> {
+        self.0.get(&stream).map(Vec::as_slice)
+    }
+}
+
+/// Verifies a whole stream and calls `visit` for each entry, in order.
 ///
 /// `frames` are the stream's records from the first on; an `Err` in it is why reading failed there.
 ///
@@ -54,44 +187,17 @@ pub struct Verified {
 ///
 /// The first [`Flaw`].
 pub fn verify_stream(
-    stream: StreamId,
+    mut verifier: StreamVerifier<'_>,
     frames: impl IntoIterator<Item = Result<Frame, String>>,
-    audit_key: &PublicKey,
-    mut visit: impl FnMut(u64, OwnedEvent),
+    mut visit: impl FnMut(u64, &Entry<'_>),
 ) -> Result<Verified, Flaw> {
-    let mut chain = Chain::new(stream);
-    let mut signed = 0;
-    let mut closed = false;
     for frame in frames {
-        let before = chain.head();
-        let flaw = |reason: String| Flaw {
-            stream,
-            record: before.records,
-            reason,
-        };
-        let frame = frame.map_err(flaw)?;
-        if closed {
-            return Err(flaw("follows the end of the stream".to_owned()));
-        }
-        let entry = chain
-            .follow(&frame)
-            .map_err(|error| flaw(error.message().to_owned()))?;
-        match entry {
-            Entry::Event(event) => visit(before.records, event.into_owned()),
-            Entry::Checkpoint(checkpoint) => {
-                verify_checkpoint(&checkpoint, &before, audit_key)
-                    .map_err(|reason| flaw(reason.to_owned()))?;
-                signed = before.records;
-            }
-            Entry::Stream { .. } => {}
-            Entry::Closed { .. } => closed = true,
-        }
+        let frame = frame.map_err(|reason| verifier.flaw(&reason))?;
+        let at = verifier.chain.head().records;
+        let entry = verifier.push(&frame)?;
+        visit(at, &entry);
     }
-    Ok(Verified {
-        head: chain.head(),
-        signed,
-        closed,
-    })
+    verifier.finish()
 }
 
 /// Checks a checkpoint against the head that it should speak of.
@@ -177,7 +283,10 @@ mod tests {
     fn a_whole_stream_verifies() {
         let (id, bytes) = stream();
         let mut seen = 0;
-        let verified = verify_stream(id, frames(&bytes), &key(), |_, _| seen += 1).unwrap();
+        let verified = verify_stream(StreamVerifier::new(id, &key()), frames(&bytes), |_, _| {
+            seen += 1
+        })
+        .unwrap();
         assert_eq!(
             (seen, verified.head.records, verified.closed),
             (5, 5, false)
@@ -187,11 +296,12 @@ mod tests {
     #[test]
     fn every_bit_flip_is_found_and_named() {
         let (id, bytes) = stream();
-        let whole = verify_stream(id, frames(&bytes), &key(), |_, _| ()).unwrap();
+        let whole =
+            verify_stream(StreamVerifier::new(id, &key()), frames(&bytes), |_, _| ()).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut broken = bytes.clone();
             broken[bit / 8] ^= 1 << (bit % 8);
-            match verify_stream(id, frames(&broken), &key(), |_, _| ()) {
+            match verify_stream(StreamVerifier::new(id, &key()), frames(&broken), |_, _| ()) {
                 Err(flaw) => assert!(flaw.record <= 4, "{flaw}"),
                 Ok(verified) => assert_ne!(verified.head, whole.head, "bit {bit} went unnoticed"),
             }
@@ -202,9 +312,9 @@ mod tests {
     fn a_dropped_and_a_swapped_record_are_named() {
         let (id, bytes) = stream();
         let mut dropped = frames(&bytes);
-        dropped.remove(2);
+        assert!(dropped.remove(2).is_ok());
         assert_eq!(
-            verify_stream(id, dropped, &key(), |_, _| ())
+            verify_stream(StreamVerifier::new(id, &key()), dropped, |_, _| ())
                 .unwrap_err()
                 .record,
             2
@@ -212,7 +322,7 @@ mod tests {
         let mut swapped = frames(&bytes);
         swapped.swap(1, 2);
         assert_eq!(
-            verify_stream(id, swapped, &key(), |_, _| ())
+            verify_stream(StreamVerifier::new(id, &key()), swapped, |_, _| ())
                 .unwrap_err()
                 .record,
             1

@@ -5,7 +5,9 @@ use super::ledger::append;
 use super::session::Done;
 use super::tree::{Records, damaged};
 use crate::algorithm::Algorithm;
-use crate::audit::{Chain, ChainHead, Checkpoint, Entry, Frame, StreamEvent, StreamId, split_frame};
+use crate::audit::{
+    Chain, ChainHead, Checkpoint, Entry, Frame, StreamEvent, StreamId, split_frame,
+};
 use crate::device::SignInput;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PAGE_LEN_MAX;
@@ -21,12 +23,14 @@ impl Engine {
     pub(super) async fn open_streams(&self) -> Result<()> {
         let abandoned = self.0.audit.abandoned()?;
         self.note_streams(StreamEvent::Abandoned, abandoned).await?;
-        self.note_streams(StreamEvent::Opened, self.0.audit.heads()).await
+        self.note_streams(StreamEvent::Opened, self.0.audit.heads())
+            .await
     }
 
     /// Tells the journal how far the streams of this process have come.
     pub(super) async fn note_heads(&self) -> Result<()> {
-        self.note_streams(StreamEvent::Reached, self.0.audit.heads()).await
+        self.note_streams(StreamEvent::Reached, self.0.audit.heads())
+            .await
     }
 
     async fn note_streams(&self, event: StreamEvent, heads: Vec<ChainHead>) -> Result<()> {
@@ -35,7 +39,15 @@ impl Engine {
         }
         self.transact(move |journal, changes, time| {
             for head in &heads {
-                append(journal, changes, &Entry::Stream { time, event, head: *head })?;
+                append(
+                    journal,
+                    changes,
+                    &Entry::Stream {
+                        time,
+                        event,
+                        head: *head,
+                    },
+                )?;
             }
             Ok(())
         })
@@ -50,14 +62,20 @@ impl Engine {
                 let Some(head) = heads.get(at).copied() else {
                     break;
                 };
-                if self.0.known.lock().signed.get(&head.stream) == Some(&head.records) || head.records == 0 {
+                if self.0.known.lock().signed.get(&head.stream) == Some(&head.records)
+                    || head.records == 0
+                {
                     break;
                 }
                 let checkpoint = self.sign_head(head).await?;
                 match self.0.audit.checkpoint(&checkpoint) {
                     Ok(()) => {
                         // The checkpoint itself is a record.
-                        self.0.known.lock().signed.insert(head.stream, head.records + 1);
+                        self.0
+                            .known
+                            .lock()
+                            .signed
+                            .insert(head.stream, head.records + 1);
                         break;
                     }
                     Err(error) if error.kind() == ErrorKind::Conflict => {}
@@ -86,7 +104,11 @@ impl Engine {
                 })
                 .await?;
             if signed {
-                self.0.known.lock().signed.insert(head.stream, head.records + 1);
+                self.0
+                    .known
+                    .lock()
+                    .signed
+                    .insert(head.stream, head.records + 1);
                 return Ok(());
             }
         }
@@ -102,7 +124,11 @@ impl Engine {
             .audit_key
             .sign(Algorithm::Es256, SignInput::Message(&message))
             .await?;
-        Ok(Checkpoint { head, time, signature })
+        Ok(Checkpoint {
+            head,
+            time,
+            signature,
+        })
     }
 
     pub(super) fn list_audit_streams(&self, _permit: &Permit) -> Result<Done> {
@@ -133,7 +159,10 @@ impl Engine {
             let Some(before) = from.checked_sub(1) else {
                 return frames(view.rows().scan(Space::Journal, b"", None, limit)?);
             };
-            frames(view.rows().scan(Space::Journal, b"", Some(&before.to_be_bytes()), limit)?)
+            frames(
+                view.rows()
+                    .scan(Space::Journal, b"", Some(&before.to_be_bytes()), limit)?,
+            )
         })
         .await
     }
@@ -150,7 +179,8 @@ impl Engine {
         }
         self.0.audit.close()?;
         self.check_alive()?;
-        self.note_streams(StreamEvent::Closed, self.0.audit.heads()).await?;
+        self.note_streams(StreamEvent::Closed, self.0.audit.heads())
+            .await?;
         self.checkpoint_journal().await
     }
 }
@@ -160,7 +190,11 @@ fn frames(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<Frame>> {
         .map(|(_, bytes)| match split_frame(&bytes) {
             Ok(Some((frame, []))) => Ok(frame),
             Ok(_) => Err(damaged("a record of the journal was changed")),
-            Err(error) => Err(Error::new(ErrorKind::Damaged, "a record of the journal was changed").with_source(error)),
+            Err(error) => Err(Error::new(
+                ErrorKind::Damaged,
+                "a record of the journal was changed",
+            )
+            .with_source(error)),
         })
         .collect()
 }

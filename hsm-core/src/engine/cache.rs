@@ -46,7 +46,12 @@ impl CachedKey {
         match version {
             None => Some(self.current.clone()),
             Some(version) if version == self.current.version => Some(self.current.clone()),
-            Some(version) => self.old.lock().iter().find(|old| old.version == version).cloned(),
+            Some(version) => self
+                .old
+                .lock()
+                .iter()
+                .find(|old| old.version == version)
+                .cloned(),
         }
     }
 

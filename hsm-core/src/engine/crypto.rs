@@ -22,56 +22,129 @@ impl Engine {
     pub(super) async fn dispatch(&self, asked: Asked<'_>, request: Request<'_>) -> Result<Done> {
         let permit = asked.permit;
         match request {
-            Request::Sign { key, algorithm, input } => self.sign(permit, &key, algorithm, input).await,
-            Request::Verify { key, algorithm, input, signature } => {
-                self.verify(permit, &key, algorithm, input, signature).await
+            Request::Sign {
+                key,
+                algorithm,
+                input,
+            } => self.sign(permit, &key, algorithm, input).await,
+            Request::Verify {
+                key,
+                algorithm,
+                input,
+                signature,
+            } => self.verify(permit, &key, algorithm, input, signature).await,
+            Request::Mac {
+                key,
+                algorithm,
+                message,
+            } => self.mac(permit, &key, algorithm, message).await,
+            Request::VerifyMac {
+                key,
+                algorithm,
+                message,
+                tag,
+            } => self.verify_mac(permit, &key, algorithm, message, tag).await,
+            Request::Encrypt {
+                key,
+                algorithm,
+                plaintext,
+                iv,
+                aad,
+            } => {
+                self.encrypt(permit, &key, algorithm, plaintext, iv, aad)
+                    .await
             }
-            Request::Mac { key, algorithm, message } => self.mac(permit, &key, algorithm, message).await,
-            Request::VerifyMac { key, algorithm, message, tag } => {
-                self.verify_mac(permit, &key, algorithm, message, tag).await
-            }
-            Request::Encrypt { key, algorithm, plaintext, iv, aad } => {
-                self.encrypt(permit, &key, algorithm, plaintext, iv, aad).await
-            }
-            Request::Decrypt { key, algorithm, ciphertext, aad } => {
-                self.decrypt(permit, &key, algorithm, ciphertext, aad).await
-            }
-            Request::Wrap { key, algorithm, plaintext } => self.wrap(permit, &key, algorithm, plaintext).await,
-            Request::Unwrap { key, algorithm, wrapped } => self.unwrap(permit, &key, algorithm, wrapped).await,
-            Request::Agree { key, algorithm, peer } => self.agree(permit, &key, algorithm, peer).await,
-            Request::Derive { key, algorithm, salt_or_label, info_or_context, len } => {
-                let parameters = DeriveParameters { salt_or_label, info_or_context };
+            Request::Decrypt {
+                key,
+                algorithm,
+                ciphertext,
+                aad,
+            } => self.decrypt(permit, &key, algorithm, ciphertext, aad).await,
+            Request::Wrap {
+                key,
+                algorithm,
+                plaintext,
+            } => self.wrap(permit, &key, algorithm, plaintext).await,
+            Request::Unwrap {
+                key,
+                algorithm,
+                wrapped,
+            } => self.unwrap(permit, &key, algorithm, wrapped).await,
+            Request::Agree {
+                key,
+                algorithm,
+                peer,
+            } => self.agree(permit, &key, algorithm, peer).await,
+            Request::Derive {
+                key,
+                algorithm,
+                salt_or_label,
+                info_or_context,
+                len,
+            } => {
+                let parameters = DeriveParameters {
+                    salt_or_label,
+                    info_or_context,
+                };
                 self.derive(permit, &key, algorithm, parameters, len).await
             }
             Request::Random { len } => self.random_bytes(permit, len).await,
 
             Request::CreateKey { name, new } => self.create_key(asked, name, new).await,
-            Request::ImportKey { name, new, material } => self.import_key(asked, name, new, material).await,
-            Request::ImportWrappedKey { name, new, wrapping, algorithm, wrapped, format } => {
-                self.import_wrapped_key(asked, name, new, &wrapping, algorithm, wrapped, format).await
+            Request::ImportKey {
+                name,
+                new,
+                material,
+            } => self.import_key(asked, name, new, material).await,
+            Request::ImportWrappedKey {
+                name,
+                new,
+                wrapping,
+                algorithm,
+                wrapped,
+                format,
+            } => {
+                self.import_wrapped_key(asked, name, new, &wrapping, algorithm, wrapped, format)
+                    .await
             }
-            Request::ExportKey { key, wrapping, algorithm } => {
-                self.export_key(asked, &key, &wrapping, algorithm).await
-            }
+            Request::ExportKey {
+                key,
+                wrapping,
+                algorithm,
+            } => self.export_key(asked, &key, &wrapping, algorithm).await,
             Request::GetKey { key } => self.get_key(permit, &key).await,
             Request::ListKeys { page } => self.list_keys(permit, Space::Keys, page).await,
-            Request::ListDeletedKeys { page } => self.list_keys(permit, Space::DeletedKeys, page).await,
+            Request::ListDeletedKeys { page } => {
+                self.list_keys(permit, Space::DeletedKeys, page).await
+            }
             Request::ListVersions { name, page } => self.list_versions(permit, &name, page).await,
             Request::UpdateKey { key, update } => self.update_key(asked, key, update).await,
             Request::RotateKey { name } => self.rotate_key(asked, name).await,
             Request::GetRotationPolicy { name } => self.rotation_policy(permit, &name).await,
-            Request::SetRotationPolicy { name, policy } => self.set_rotation_policy(asked, name, policy).await,
+            Request::SetRotationPolicy { name, policy } => {
+                self.set_rotation_policy(asked, name, policy).await
+            }
             Request::DeleteKey { name } => self.delete_key(asked, name).await,
             Request::GetDeletedKey { name } => self.get_deleted_key(permit, &name).await,
             Request::RecoverKey { name } => self.recover_key(asked, name).await,
             Request::PurgeKey { name } => self.purge_key(asked, name).await,
 
             Request::ListRoleDefinitions => self.list_role_definitions(permit),
-            Request::PutRoleDefinition { definition } => self.put_role_definition(asked, definition).await,
+            Request::PutRoleDefinition { definition } => {
+                self.put_role_definition(asked, definition).await
+            }
             Request::DeleteRoleDefinition { id } => self.delete_role_definition(asked, id).await,
-            Request::ListRoleAssignments { scope } => self.list_role_assignments(permit, scope.as_ref()),
-            Request::CreateRoleAssignment { id, role, principal, scope } => {
-                self.create_role_assignment(asked, id, role, principal, scope).await
+            Request::ListRoleAssignments { scope } => {
+                self.list_role_assignments(permit, scope.as_ref())
+            }
+            Request::CreateRoleAssignment {
+                id,
+                role,
+                principal,
+                scope,
+            } => {
+                self.create_role_assignment(asked, id, role, principal, scope)
+                    .await
             }
             Request::DeleteRoleAssignment { id } => self.delete_role_assignment(asked, id).await,
 
@@ -84,18 +157,32 @@ impl Engine {
             Request::GetSettings => Ok(Done::read(self.partition_info(permit))),
             Request::UpdateSettings { update } => self.update_settings(asked, update).await,
             Request::ListAuditStreams => self.list_audit_streams(permit),
-            Request::ReadAudit { stream, from, limit } => self.read_audit(permit, stream, from, limit).await,
+            Request::ReadAudit {
+                stream,
+                from,
+                limit,
+            } => self.read_audit(permit, stream, from, limit).await,
             Request::Zeroize { confirm } => self.zeroize(asked, confirm).await,
         }
     }
 
-    async fn sign(&self, permit: &Permit, key: &KeyRef, algorithm: Algorithm, input: SignInput<'_>) -> Result<Done> {
+    async fn sign(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+        input: SignInput<'_>,
+    ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Sign).await?;
         algorithm.check(Operation::Sign, usable.attributes.spec.key_type)?;
         check_sign_input(algorithm, input)?;
         let bytes = usable.loaded.sign(algorithm, input).await?;
         let version = usable.version;
-        Ok(Done::used(Response::Signature { bytes, version }, cached, version))
+        Ok(Done::used(
+            Response::Signature { bytes, version },
+            cached,
+            version,
+        ))
     }
 
     async fn verify(
@@ -113,12 +200,22 @@ impl Engine {
         Ok(Done::used(Response::Done, cached, usable.version))
     }
 
-    async fn mac(&self, permit: &Permit, key: &KeyRef, algorithm: Algorithm, message: &[u8]) -> Result<Done> {
+    async fn mac(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+        message: &[u8],
+    ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Sign).await?;
         algorithm.check(Operation::Mac, usable.attributes.spec.key_type)?;
         let bytes = usable.loaded.mac(algorithm, message).await?;
         let version = usable.version;
-        Ok(Done::used(Response::Signature { bytes, version }, cached, version))
+        Ok(Done::used(
+            Response::Signature { bytes, version },
+            cached,
+            version,
+        ))
     }
 
     async fn verify_mac(
@@ -149,7 +246,14 @@ impl Engine {
         refuse_rsa1_5_encryption(algorithm)?;
         let ciphertext = usable.loaded.encrypt(algorithm, plaintext, iv, aad).await?;
         let version = usable.version;
-        Ok(Done::used(Response::Ciphertext { ciphertext, version }, cached, version))
+        Ok(Done::used(
+            Response::Ciphertext {
+                ciphertext,
+                version,
+            },
+            cached,
+            version,
+        ))
     }
 
     async fn decrypt(
@@ -164,33 +268,71 @@ impl Engine {
         algorithm.check(Operation::Encrypt, usable.attributes.spec.key_type)?;
         self.check_rsa1_5_policy(algorithm)?;
         let plaintext = usable.loaded.decrypt(algorithm, ciphertext, aad).await?;
-        Ok(Done::used(Response::Secret(plaintext), cached, usable.version))
+        Ok(Done::used(
+            Response::Secret(plaintext),
+            cached,
+            usable.version,
+        ))
     }
 
-    async fn wrap(&self, permit: &Permit, key: &KeyRef, algorithm: Algorithm, plaintext: &[u8]) -> Result<Done> {
+    async fn wrap(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+        plaintext: &[u8],
+    ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::WrapKey).await?;
         algorithm.check(Operation::Wrap, usable.attributes.spec.key_type)?;
         refuse_rsa1_5_encryption(algorithm)?;
         if plaintext.len() > WRAP_LEN_MAX {
-            return Err(limit("the length of the key to wrap", plaintext.len(), WRAP_LEN_MAX));
+            return Err(limit(
+                "the length of the key to wrap",
+                plaintext.len(),
+                WRAP_LEN_MAX,
+            ));
         }
         let bytes = usable.loaded.wrap(algorithm, plaintext).await?;
         let version = usable.version;
-        Ok(Done::used(Response::Wrapped { bytes, version }, cached, version))
+        Ok(Done::used(
+            Response::Wrapped { bytes, version },
+            cached,
+            version,
+        ))
     }
 
-    async fn unwrap(&self, permit: &Permit, key: &KeyRef, algorithm: Algorithm, wrapped: &[u8]) -> Result<Done> {
+    async fn unwrap(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+        wrapped: &[u8],
+    ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::UnwrapKey).await?;
         algorithm.check(Operation::Wrap, usable.attributes.spec.key_type)?;
         self.check_rsa1_5_policy(algorithm)?;
         if wrapped.len() > WRAP_LEN_MAX + 16 {
-            return Err(limit("the length of the wrapped key", wrapped.len(), WRAP_LEN_MAX + 16));
+            return Err(limit(
+                "the length of the wrapped key",
+                wrapped.len(),
+                WRAP_LEN_MAX + 16,
+            ));
         }
         let plaintext = usable.loaded.unwrap(algorithm, wrapped).await?;
-        Ok(Done::used(Response::Secret(plaintext), cached, usable.version))
+        Ok(Done::used(
+            Response::Secret(plaintext),
+            cached,
+            usable.version,
+        ))
     }
 
-    async fn agree(&self, permit: &Permit, key: &KeyRef, algorithm: Algorithm, peer: &PublicKey) -> Result<Done> {
+    async fn agree(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+        peer: &PublicKey,
+    ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::DeriveBits).await?;
         let key_type = usable.attributes.spec.key_type;
         algorithm.check(Operation::Agree, key_type)?;
@@ -214,9 +356,16 @@ impl Engine {
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::DeriveKey).await?;
         algorithm.check(Operation::Derive, usable.attributes.spec.key_type)?;
-        let longest = parameters.salt_or_label.len().max(parameters.info_or_context.len());
+        let longest = parameters
+            .salt_or_label
+            .len()
+            .max(parameters.info_or_context.len());
         if longest > DERIVE_PARAMETER_LEN_MAX {
-            return Err(limit("the length of a derivation parameter", longest, DERIVE_PARAMETER_LEN_MAX));
+            return Err(limit(
+                "the length of a derivation parameter",
+                longest,
+                DERIVE_PARAMETER_LEN_MAX,
+            ));
         }
         if len == 0 {
             return Err(invalid("a derivation makes at least one byte"));
@@ -254,13 +403,20 @@ impl Engine {
         if !state.allows(usage) {
             return Err(Error::new(
                 ErrorKind::KeyState,
-                format!("key {key} is {state}, which does not allow to {}", usage.name()),
+                format!(
+                    "key {key} is {state}, which does not allow to {}",
+                    usage.name()
+                ),
             ));
         }
         if !attributes.spec.usages.contains(usage) {
             return Err(Error::new(
                 ErrorKind::KeyState,
-                format!("key {key} may not {}; it may: {}", usage.name(), attributes.spec.usages),
+                format!(
+                    "key {key} may not {}; it may: {}",
+                    usage.name(),
+                    attributes.spec.usages
+                ),
             ));
         }
         Ok((cached, usable))
@@ -289,24 +445,40 @@ impl Engine {
     }
 
     async fn old_version(&self, cached: &CachedKey, key: &KeyRef) -> Result<Arc<Usable>> {
-        let version = key.version.filter(|version| cached.record.versions.contains(version));
+        let version = key
+            .version
+            .filter(|version| cached.record.versions.contains(version));
         let version = version.ok_or_else(|| no_such_version(key))?;
-        let record = self.view(|view| version_record(view, &key.name, version)).await?;
+        let record = self
+            .view(|view| version_record(view, &key.name, version))
+            .await?;
         let usable = self.load(&key.name, version, record).await?;
         cached.keep(usable.clone());
         Ok(usable)
     }
 
-    async fn load(&self, name: &KeyName, version: VersionId, record: VersionRecord) -> Result<Arc<Usable>> {
+    async fn load(
+        &self,
+        name: &KeyName,
+        version: VersionId,
+        record: VersionRecord,
+    ) -> Result<Arc<Usable>> {
         let binding = record.attributes.binding(name, version)?;
-        let loaded = self.0.device.load(&record.sealed, &binding).await.map_err(|error| {
-            if error.kind() == ErrorKind::Damaged {
-                super::tree::damaged(format!("key {name}/{version} does not open: its record was changed"))
+        let loaded = self
+            .0
+            .device
+            .load(&record.sealed, &binding)
+            .await
+            .map_err(|error| {
+                if error.kind() == ErrorKind::Damaged {
+                    super::tree::damaged(format!(
+                        "key {name}/{version} does not open: its record was changed"
+                    ))
                     .with_source(error)
-            } else {
-                error
-            }
-        })?;
+                } else {
+                    error
+                }
+            })?;
         Ok(Arc::new(Usable {
             version,
             attributes: record.attributes,
@@ -332,9 +504,14 @@ pub(super) fn key_record(records: &impl Records, name: &KeyName) -> Result<KeyRe
 }
 
 /// A version's record. The key's record names the version, so that a missing one is damage.
-pub(super) fn version_record(records: &impl Records, name: &KeyName, version: VersionId) -> Result<VersionRecord> {
-    record::get(records, Space::Versions, &version_key(name, version))?
-        .ok_or_else(|| super::tree::damaged(format!("the record of key {name}/{version} is missing")))
+pub(super) fn version_record(
+    records: &impl Records,
+    name: &KeyName,
+    version: VersionId,
+) -> Result<VersionRecord> {
+    record::get(records, Space::Versions, &version_key(name, version))?.ok_or_else(|| {
+        super::tree::damaged(format!("the record of key {name}/{version} is missing"))
+    })
 }
 
 pub(super) fn no_such_version(key: &KeyRef) -> Error {

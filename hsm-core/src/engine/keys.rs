@@ -10,9 +10,13 @@ use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
 use crate::device::{NewKey, WrappedFormat};
 use crate::error::{Error, ErrorKind, Result, limit};
-use crate::key::{Attributes, AttributesUpdate, Binding, KeyName, KeyRef, Origin, Usage, VersionId};
+use crate::key::{
+    Attributes, AttributesUpdate, Binding, KeyName, KeyRef, Origin, Usage, VersionId,
+};
 use crate::lifecycle::State;
-use crate::limits::{KEY_MATERIAL_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, WRAP_LEN_MAX};
+use crate::limits::{
+    KEY_MATERIAL_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, WRAP_LEN_MAX,
+};
 use crate::policy::{Permit, RotationPolicy};
 use crate::request::{Deletion, KeyInfo, NewKeyParameters, Page, PageRequest, Response};
 use crate::secret::SecretBytes;
@@ -22,7 +26,12 @@ use crate::store::Space;
 const RACES_MAX: usize = 8;
 
 impl Engine {
-    pub(super) async fn create_key(&self, asked: Asked<'_>, name: KeyName, new: NewKeyParameters) -> Result<Done> {
+    pub(super) async fn create_key(
+        &self,
+        asked: Asked<'_>,
+        name: KeyName,
+        new: NewKeyParameters,
+    ) -> Result<Done> {
         let draft = self.draft(&name, &new, Origin::Generated).await?;
         let made = self.0.device.generate(&new.spec, &draft.binding).await?;
         self.add_key(asked, name, new, draft, made, "").await
@@ -36,11 +45,20 @@ impl Engine {
         material: SecretBytes,
     ) -> Result<Done> {
         if material.len() > KEY_MATERIAL_LEN_MAX {
-            return Err(limit("the length of the key", material.len(), KEY_MATERIAL_LEN_MAX));
+            return Err(limit(
+                "the length of the key",
+                material.len(),
+                KEY_MATERIAL_LEN_MAX,
+            ));
         }
         let draft = self.draft(&name, &new, Origin::Imported).await?;
-        let made = self.0.device.import(material, &new.spec, &draft.binding).await?;
-        self.add_key(asked, name, new, draft, made, "imported in clear").await
+        let made = self
+            .0
+            .device
+            .import(material, &new.spec, &draft.binding)
+            .await?;
+        self.add_key(asked, name, new, draft, made, "imported in clear")
+            .await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of the request")]
@@ -56,12 +74,27 @@ impl Engine {
     ) -> Result<Done> {
         const OVERHEAD: usize = 1024; // an RSA-4096 block, and AES-KWP's own bytes
         if wrapped.len() > WRAP_LEN_MAX + OVERHEAD {
-            return Err(limit("the length of the wrapped key", wrapped.len(), WRAP_LEN_MAX + OVERHEAD));
+            return Err(limit(
+                "the length of the wrapped key",
+                wrapped.len(),
+                WRAP_LEN_MAX + OVERHEAD,
+            ));
         }
         let (_, wrapping_key) = self.usable(asked.permit, wrapping, Usage::Import).await?;
         let draft = self.draft(&name, &new, Origin::Imported).await?;
-        let made = wrapping_key.loaded.import(algorithm, wrapped, format, &new.spec, &draft.binding).await?;
-        self.add_key(asked, name, new, draft, made, &format!("unwrapped under {wrapping}")).await
+        let made = wrapping_key
+            .loaded
+            .import(algorithm, wrapped, format, &new.spec, &draft.binding)
+            .await?;
+        self.add_key(
+            asked,
+            name,
+            new,
+            draft,
+            made,
+            &format!("unwrapped under {wrapping}"),
+        )
+        .await
     }
 
     pub(super) async fn export_key(
@@ -93,11 +126,19 @@ impl Engine {
             ));
         }
         let binding = target.attributes.binding(&key.name, version)?;
-        let bytes = wrapping_key.loaded.export(algorithm, &target.sealed, &binding).await?;
+        let bytes = wrapping_key
+            .loaded
+            .export(algorithm, &target.sealed, &binding)
+            .await?;
         // A key that leaves is a change that auditors look for: it goes into the journal.
-        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&key.name))
-            .version(version)
-            .detail(format!("exported under {wrapping}"));
+        let change = Change::requested(
+            asked.id,
+            asked.principal,
+            asked.permit,
+            key_target(&key.name),
+        )
+        .version(version)
+        .detail(format!("exported under {wrapping}"));
         self.change(change, |_, _| Ok(())).await?;
         Ok(Done::change(Response::Wrapped {
             bytes,
@@ -126,7 +167,12 @@ impl Engine {
         Ok(Done::read(Response::Key(Box::new(info))))
     }
 
-    pub(super) async fn list_keys(&self, _permit: &Permit, space: Space, page: PageRequest) -> Result<Done> {
+    pub(super) async fn list_keys(
+        &self,
+        _permit: &Permit,
+        space: Space,
+        page: PageRequest,
+    ) -> Result<Done> {
         let limit = page_len(&page)?;
         let after = page.after.unwrap_or_default();
         let found = self
@@ -134,24 +180,35 @@ impl Engine {
                 let rows = view.scan(space, b"", Some(after.as_bytes()), limit + 1)?;
                 let mut items = Vec::with_capacity(limit);
                 for (key, _) in rows.iter().take(limit) {
-                    let name = std::str::from_utf8(key)
-                        .map_err(|_| damaged(format!("a record in {} has no proper name", space.name())))?;
+                    let name = std::str::from_utf8(key).map_err(|_| {
+                        damaged(format!("a record in {} has no proper name", space.name()))
+                    })?;
                     let name = KeyName::new(name)?;
                     let record: KeyRecord = record::get(view, space, key)?
                         .ok_or_else(|| damaged(format!("the record of key {name} is missing")))?;
                     let version = record.current(&name)?;
                     items.push(info(view, name, &record, version)?);
                 }
-                let next = (rows.len() > limit).then(|| items.last().map(|last| last.name.to_string())).flatten();
+                let next = (rows.len() > limit)
+                    .then(|| items.last().map(|last| last.name.to_string()))
+                    .flatten();
                 Ok(Page { items, next })
             })
             .await?;
         Ok(Done::read(Response::Keys(found)))
     }
 
-    pub(super) async fn list_versions(&self, _permit: &Permit, name: &KeyName, page: PageRequest) -> Result<Done> {
+    pub(super) async fn list_versions(
+        &self,
+        _permit: &Permit,
+        name: &KeyName,
+        page: PageRequest,
+    ) -> Result<Done> {
         let limit = page_len(&page)?;
-        let after = page.after.map(|after| after.parse::<VersionId>()).transpose()?;
+        let after = page
+            .after
+            .map(|after| after.parse::<VersionId>())
+            .transpose()?;
         let found = self
             .view(|view| {
                 let record = key_record(view, name)?;
@@ -159,7 +216,8 @@ impl Engine {
                     None => 0,
                     Some(after) => {
                         let place = record.versions.iter().position(|version| *version == after);
-                        1 + place.ok_or_else(|| no_such_version(&KeyRef::version(name.clone(), after)))?
+                        1 + place
+                            .ok_or_else(|| no_such_version(&KeyRef::version(name.clone(), after)))?
                     }
                 };
                 let rest = &record.versions[start..];
@@ -168,14 +226,21 @@ impl Engine {
                     .take(limit)
                     .map(|version| info(view, name.clone(), &record, *version))
                     .collect::<Result<Vec<_>>>()?;
-                let next = (rest.len() > limit).then(|| items.last().map(|last| last.version.to_string())).flatten();
+                let next = (rest.len() > limit)
+                    .then(|| items.last().map(|last| last.version.to_string()))
+                    .flatten();
                 Ok(Page { items, next })
             })
             .await?;
         Ok(Done::read(Response::Keys(found)))
     }
 
-    pub(super) async fn update_key(&self, asked: Asked<'_>, key: KeyRef, update: AttributesUpdate) -> Result<Done> {
+    pub(super) async fn update_key(
+        &self,
+        asked: Asked<'_>,
+        key: KeyRef,
+        update: AttributesUpdate,
+    ) -> Result<Done> {
         for _ in 0..RACES_MAX {
             let (record, version, old) = self
                 .view(|view| {
@@ -197,15 +262,24 @@ impl Engine {
             }
             let old_binding = old.attributes.binding(&key.name, version)?;
             let new_binding = attributes.binding(&key.name, version)?;
-            let sealed = self.0.device.reseal(&old.sealed, &old_binding, &new_binding).await?;
+            let sealed = self
+                .0
+                .device
+                .reseal(&old.sealed, &old_binding, &new_binding)
+                .await?;
             let new = VersionRecord {
                 attributes,
                 public: old.public,
                 sealed,
             };
-            let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&key.name))
-                .version(version)
-                .detail(update.describe());
+            let change = Change::requested(
+                asked.id,
+                asked.principal,
+                asked.permit,
+                key_target(&key.name),
+            )
+            .version(version)
+            .detail(update.describe());
             let name = key.name.clone();
             let revision = record.revision;
             let done = self
@@ -256,17 +330,31 @@ impl Engine {
                 return Ok(None);
             }
             if record.versions.len() >= KEY_VERSIONS_MAX {
-                return Err(limit("the number of versions of a key", record.versions.len() + 1, KEY_VERSIONS_MAX));
-            }
-            if matches!(old.attributes.state, State::Suspended | State::PreActivation) {
-                return Err(Error::new(
-                    ErrorKind::KeyState,
-                    format!("key {name} is {}; activate or resume it before it is rotated", old.attributes.state),
+                return Err(limit(
+                    "the number of versions of a key",
+                    record.versions.len() + 1,
+                    KEY_VERSIONS_MAX,
                 ));
             }
-            let mut attributes = Attributes::new(old.attributes.spec, Origin::Generated, self.now());
+            if matches!(
+                old.attributes.state,
+                State::Suspended | State::PreActivation
+            ) {
+                return Err(Error::new(
+                    ErrorKind::KeyState,
+                    format!(
+                        "key {name} is {}; activate or resume it before it is rotated",
+                        old.attributes.state
+                    ),
+                ));
+            }
+            let mut attributes =
+                Attributes::new(old.attributes.spec, Origin::Generated, self.now());
             attributes.tags = old.attributes.tags.clone();
-            attributes.expires = record.rotation.as_ref().and_then(|policy| policy.expiry(attributes.created));
+            attributes.expires = record
+                .rotation
+                .as_ref()
+                .and_then(|policy| policy.expiry(attributes.created));
             let version = VersionId::from_bytes(self.random().await?);
             let binding = attributes.binding(&name, version)?;
             let made = self.0.device.generate(&attributes.spec, &binding).await?;
@@ -298,7 +386,9 @@ impl Engine {
     }
 
     pub(super) async fn rotation_policy(&self, _permit: &Permit, name: &KeyName) -> Result<Done> {
-        let policy = self.view(|view| Ok(key_record(view, name)?.rotation)).await?;
+        let policy = self
+            .view(|view| Ok(key_record(view, name)?.rotation))
+            .await?;
         Ok(Done::read(Response::RotationPolicy(policy)))
     }
 
@@ -309,7 +399,11 @@ impl Engine {
         policy: Option<RotationPolicy>,
     ) -> Result<Done> {
         let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
-            .detail(if policy.is_some() { "rotation policy set" } else { "rotation policy removed" });
+            .detail(if policy.is_some() {
+                "rotation policy set"
+            } else {
+                "rotation policy removed"
+            });
         self.change(change, move |changes, _| {
             let mut record = key_record(changes, &name)?;
             record.rotation.clone_from(&policy);
@@ -323,16 +417,26 @@ impl Engine {
 
     pub(super) async fn delete_key(&self, asked: Asked<'_>, name: KeyName) -> Result<Done> {
         let retention = u64::from(self.settings().retention_days);
-        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name)).detail("soft-deleted");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
+            .detail("soft-deleted");
         let info = self
             .change(change, move |changes, now| {
                 let mut record = key_record(changes, &name)?;
-                let purge_at = Timestamp::from_unix_seconds(now.unix_seconds() + retention * 86_400);
-                record.deletion = Some(Deletion { deleted: now, purge_at });
+                let purge_at =
+                    Timestamp::from_unix_seconds(now.unix_seconds() + retention * 86_400);
+                record.deletion = Some(Deletion {
+                    deleted: now,
+                    purge_at,
+                });
                 schedule(changes, &name, &mut record, Some(purge_at))?;
                 record.revision += 1;
                 changes.remove(Space::Keys, name.as_str().as_bytes())?;
-                put(changes, Space::DeletedKeys, name.as_str().as_bytes(), &record)?;
+                put(
+                    changes,
+                    Space::DeletedKeys,
+                    name.as_str().as_bytes(),
+                    &record,
+                )?;
                 info(changes, name.clone(), &record, record.current(&name)?)
             })
             .await?;
@@ -340,7 +444,8 @@ impl Engine {
     }
 
     pub(super) async fn recover_key(&self, asked: Asked<'_>, name: KeyName) -> Result<Done> {
-        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name)).detail("recovered");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
+            .detail("recovered");
         let info = self
             .change(change, move |changes, _| {
                 let mut record = deleted_record(changes, &name)?;
@@ -357,13 +462,17 @@ impl Engine {
 
     pub(super) async fn purge_key(&self, asked: Asked<'_>, name: KeyName) -> Result<Done> {
         let protected = self.settings().purge_protection;
-        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name)).detail("purged");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
+            .detail("purged");
         self.change(change, move |changes, _| {
             let record = deleted_record(changes, &name)?;
             if let Some(deletion) = record.deletion.filter(|_| protected) {
                 return Err(Error::new(
                     ErrorKind::KeyState,
-                    format!("purge protection is on: key {name} goes by itself at {}", deletion.purge_at),
+                    format!(
+                        "purge protection is on: key {name} goes by itself at {}",
+                        deletion.purge_at
+                    ),
                 ));
             }
             purge(changes, &name, record)
@@ -374,12 +483,17 @@ impl Engine {
 
     /// Checks what can be checked before a key is made: a wrong parameter or a taken name costs no key generation.
     async fn draft(&self, name: &KeyName, new: &NewKeyParameters, origin: Origin) -> Result<Draft> {
-        self.0.device.capabilities().check(new.spec.key_type, None)?;
+        self.0
+            .device
+            .capabilities()
+            .check(new.spec.key_type, None)?;
         let mut attributes = Attributes::new(new.spec, origin, self.now());
         attributes.not_before = new.not_before;
-        attributes.expires = new
-            .expires
-            .or_else(|| new.rotation.as_ref().and_then(|policy| policy.expiry(attributes.created)));
+        attributes.expires = new.expires.or_else(|| {
+            new.rotation
+                .as_ref()
+                .and_then(|policy| policy.expiry(attributes.created))
+        });
         attributes.tags = new.tags.clone();
         if new.pre_activation {
             attributes.state = State::PreActivation;
@@ -420,7 +534,12 @@ impl Engine {
             public: made.public,
             sealed: made.sealed,
         };
-        let mut info = KeyInfo::new(name.clone(), version, record.attributes.clone(), record.public.clone());
+        let mut info = KeyInfo::new(
+            name.clone(),
+            version,
+            record.attributes.clone(),
+            record.public.clone(),
+        );
         info.deletion = None;
         self.change(change, move |changes, _| {
             check_free(changes, &name)?;
@@ -431,7 +550,12 @@ impl Engine {
                 due: None,
                 deletion: None,
             };
-            put(changes, Space::Versions, &version_key(&name, version), &record)?;
+            put(
+                changes,
+                Space::Versions,
+                &version_key(&name, version),
+                &record,
+            )?;
             reschedule(changes, &name, &mut key, &record.attributes)?;
             put_key(changes, &name, &mut key)
         })
@@ -448,7 +572,11 @@ struct Draft {
 }
 
 /// Destroys a soft-deleted key with all its versions.
-pub(super) fn purge(changes: &mut Changes<'_>, name: &KeyName, mut record: KeyRecord) -> Result<()> {
+pub(super) fn purge(
+    changes: &mut Changes<'_>,
+    name: &KeyName,
+    mut record: KeyRecord,
+) -> Result<()> {
     schedule(changes, name, &mut record, None)?;
     for version in &record.versions {
         changes.remove(Space::Versions, &version_key(name, *version))?;
@@ -464,15 +592,24 @@ pub(super) fn schedule_key(due: Timestamp, name: &KeyName) -> Vec<u8> {
 }
 
 pub(super) fn deleted_record(records: &impl Records, name: &KeyName) -> Result<KeyRecord> {
-    record::get(records, Space::DeletedKeys, name.as_str().as_bytes())?
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no soft-deleted key {name}")))
+    record::get(records, Space::DeletedKeys, name.as_str().as_bytes())?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no soft-deleted key {name}"),
+        )
+    })
 }
 
 pub(super) fn key_target(name: &KeyName) -> String {
     format!("/keys/{name}")
 }
 
-fn put<T: serde::Serialize>(changes: &mut Changes<'_>, space: Space, key: &[u8], record: &T) -> Result<()> {
+fn put<T: serde::Serialize>(
+    changes: &mut Changes<'_>,
+    space: Space,
+    key: &[u8],
+    record: &T,
+) -> Result<()> {
     changes.put(space, key, &record::to_bytes(record)?)
 }
 
@@ -516,7 +653,9 @@ fn check_free(records: &impl Records, name: &KeyName) -> Result<()> {
     if records.get(Space::Keys, key)?.is_some() {
         return Err(Error::new(
             ErrorKind::Conflict,
-            format!("there is a key {name} already; rotate it for a new version, or choose another name"),
+            format!(
+                "there is a key {name} already; rotate it for a new version, or choose another name"
+            ),
         ));
     }
     if records.get(Space::DeletedKeys, key)?.is_some() {
@@ -550,7 +689,12 @@ fn pick(record: &KeyRecord, key: &KeyRef) -> Result<VersionId> {
     }
 }
 
-fn info(records: &impl Records, name: KeyName, record: &KeyRecord, version: VersionId) -> Result<KeyInfo> {
+fn info(
+    records: &impl Records,
+    name: KeyName,
+    record: &KeyRecord,
+    version: VersionId,
+) -> Result<KeyInfo> {
     let found = version_record(records, &name, version)?;
     let mut info = KeyInfo::new(name, version, found.attributes, found.public);
     info.deletion = record.deletion;

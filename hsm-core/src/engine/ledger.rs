@@ -42,7 +42,10 @@ impl Known {
         let now = self.journal.map_or(0, |head| head.records);
         now > records
             && (records < self.recent_from
-                || self.recent.iter().any(|(at, changed)| *at >= records && changed == name))
+                || self
+                    .recent
+                    .iter()
+                    .any(|(at, changed)| *at >= records && changed == name))
     }
 }
 
@@ -59,7 +62,12 @@ pub(super) struct Change {
 
 impl Change {
     /// A change on a principal's request.
-    pub(super) fn requested(request: RequestId, principal: &Principal, permit: &Permit, target: String) -> Self {
+    pub(super) fn requested(
+        request: RequestId,
+        principal: &Principal,
+        permit: &Permit,
+        target: String,
+    ) -> Self {
         Self {
             request,
             principal: Some(principal.clone()),
@@ -92,11 +100,20 @@ impl Change {
         self
     }
 
-    pub(super) fn append_to(&self, journal: &mut Chain, changes: &mut Changes<'_>, now: Timestamp) -> Result<()> {
+    pub(super) fn append_to(
+        &self,
+        journal: &mut Chain,
+        changes: &mut Changes<'_>,
+        now: Timestamp,
+    ) -> Result<()> {
         let event = Event {
             time: now,
             request: self.request,
-            principal: self.principal.as_ref().map_or("system", Principal::as_str).into(),
+            principal: self
+                .principal
+                .as_ref()
+                .map_or("system", Principal::as_str)
+                .into(),
             action: self.action,
             target: self.target.as_str().into(),
             version: self.version,
@@ -109,7 +126,11 @@ impl Change {
 }
 
 /// Appends an entry to the journal.
-pub(super) fn append(journal: &mut Chain, changes: &mut Changes<'_>, entry: &Entry<'_>) -> Result<()> {
+pub(super) fn append(
+    journal: &mut Chain,
+    changes: &mut Changes<'_>,
+    entry: &Entry<'_>,
+) -> Result<()> {
     let key = journal.head().records.to_be_bytes();
     let mut frame = Vec::new();
     journal.append(entry, &mut frame)?;
@@ -169,7 +190,12 @@ impl Engine {
             }))
             .await?;
         let done = result.lock().take();
-        done.ok_or_else(|| Error::new(ErrorKind::Unknown, "the store did not say whether the change was made"))
+        done.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unknown,
+                "the store did not say whether the change was made",
+            )
+        })
     }
 
     /// Learns of changes that were made since the last call, by anybody. Costs a few nanoseconds when there are none.
@@ -185,9 +211,18 @@ impl Engine {
     /// Reads everything for the first time.
     pub(super) async fn start_from_store(&self) -> Result<()> {
         let (version, latest, journal, policy) = self
-            .view(|view| Ok((view.version(), view.anchor().latest, view.anchor().journal, Policy::read(view)?)))
+            .view(|view| {
+                Ok((
+                    view.version(),
+                    view.anchor().latest,
+                    view.anchor().journal,
+                    Policy::read(view)?,
+                ))
+            })
             .await?;
-        self.0.latest.fetch_max(latest.unix_millis(), Ordering::Relaxed);
+        self.0
+            .latest
+            .fetch_max(latest.unix_millis(), Ordering::Relaxed);
         let mut known = self.0.known.lock();
         known.journal = Some(journal);
         known.recent_from = journal.records;
@@ -202,7 +237,9 @@ impl Engine {
             return self.start_from_store().await;
         };
         let news = self.view(|view| News::read(view, from)).await?;
-        self.0.latest.fetch_max(news.latest.unix_millis(), Ordering::Relaxed);
+        self.0
+            .latest
+            .fetch_max(news.latest.unix_millis(), Ordering::Relaxed);
         let mut known = self.0.known.lock();
         let ours = known.journal.map_or(0, |head| head.records);
         if news.journal.records < ours {
@@ -293,7 +330,9 @@ impl News {
             }
         }
         if chain.head() != anchor.journal {
-            return Err(damaged("the journal does not end where the store says that it does"));
+            return Err(damaged(
+                "the journal does not end where the store says that it does",
+            ));
         }
         if policy_changed {
             news.policy = Some(Policy::read(view)?);

@@ -72,7 +72,8 @@ impl Engine {
                 if time > now {
                     break;
                 }
-                let name = std::str::from_utf8(name).map_err(|_| damaged("a record of the schedule has no name"))?;
+                let name = std::str::from_utf8(name)
+                    .map_err(|_| damaged("a record of the schedule has no name"))?;
                 due.push((time, KeyName::new(name)?));
             }
             Ok(due)
@@ -99,7 +100,11 @@ impl Engine {
             let change = Change::system(key_target(&name), "purged: the retention period is over");
             self.change(change, move |changes, _| {
                 let record = deleted_record(changes, &key)?;
-                if record.due == Some(due) { purge(changes, &key, record) } else { Ok(()) }
+                if record.due == Some(due) {
+                    purge(changes, &key, record)
+                } else {
+                    Ok(())
+                }
             })
             .await?;
             done.purged.push(name);
@@ -119,7 +124,10 @@ impl Engine {
 
     /// A key that cannot be rotated now must not be tried every second.
     async fn postpone(&self, name: &KeyName, due: Timestamp, error: &Error) -> Result<()> {
-        let change = Change::system(key_target(name), format!("rotation by policy refused: {}", error.kind()));
+        let change = Change::system(
+            key_target(name),
+            format!("rotation by policy refused: {}", error.kind()),
+        );
         let name = name.clone();
         self.change(change, move |changes, now| {
             let mut record = match key_record(changes, &name) {
@@ -135,7 +143,11 @@ impl Engine {
             changes.put(Space::Schedule, &schedule_key(later, &name), &[])?;
             record.due = Some(later);
             record.revision += 1;
-            changes.put(Space::Keys, name.as_str().as_bytes(), &record::to_bytes(&record)?)
+            changes.put(
+                Space::Keys,
+                name.as_str().as_bytes(),
+                &record::to_bytes(&record)?,
+            )
         })
         .await
     }

@@ -94,9 +94,8 @@ pub(super) fn to_bytes<T: Serialize>(record: &T) -> Result<Vec<u8>> {
 /// Decodes a record; what it is called in messages is `what`.
 pub(super) fn from_bytes<T: for<'de> Deserialize<'de>>(what: &str, bytes: &[u8]) -> Result<T> {
     match bytes.split_first() {
-        Some((&FORMAT, body)) => {
-            decode(body).map_err(|error| damaged(format!("{what}: {}", error.message())).with_source(error))
-        }
+        Some((&FORMAT, body)) => decode(body)
+            .map_err(|error| damaged(format!("{what}: {}", error.message())).with_source(error)),
         Some((format, _)) => Err(damaged(format!(
             "{what} has format {format}; this version of the software reads format {FORMAT}"
         ))),
@@ -122,6 +121,12 @@ pub(super) fn get<T: for<'de> Deserialize<'de>>(
     let Some(bytes) = records.get(space, key)? else {
         return Ok(None);
     };
-    let what = || format!("the record `{}` in {}", String::from_utf8_lossy(key), space.name());
+    let what = || {
+        format!(
+            "the record `{}` in {}",
+            String::from_utf8_lossy(key),
+            space.name()
+        )
+    };
     from_bytes(&what(), &bytes).map(Some)
 }

@@ -9,9 +9,12 @@ use super::session::{Asked, Done};
 use super::tree::{Changes, Records, damaged};
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::limits::{
-    ROLE_ASSIGNMENTS_GLOBAL_MAX, ROLE_ASSIGNMENTS_MAX, ROLE_ASSIGNMENTS_PER_KEY_MAX, ROLE_DEFINITIONS_MAX,
+    ROLE_ASSIGNMENTS_GLOBAL_MAX, ROLE_ASSIGNMENTS_MAX, ROLE_ASSIGNMENTS_PER_KEY_MAX,
+    ROLE_DEFINITIONS_MAX,
 };
-use crate::policy::{BuiltInRole, DataAction, Grants, Permit, RoleAssignment, RoleDefinition, RoleId, Scope};
+use crate::policy::{
+    BuiltInRole, DataAction, Grants, Permit, RoleAssignment, RoleDefinition, RoleId, Scope,
+};
 use crate::request::{Response, Settings};
 use crate::service::Principal;
 use crate::store::Space;
@@ -46,10 +49,14 @@ impl Policy {
                 .ok_or_else(|| damaged("the settings of the partition are missing"))?,
             ..Self::default()
         };
-        for definition in read_all::<RoleDefinition>(records, Space::RoleDefinitions, ROLE_DEFINITIONS_MAX)? {
+        for definition in
+            read_all::<RoleDefinition>(records, Space::RoleDefinitions, ROLE_DEFINITIONS_MAX)?
+        {
             policy.definitions.insert(definition.id, definition);
         }
-        for assignment in read_all::<RoleAssignment>(records, Space::RoleAssignments, ROLE_ASSIGNMENTS_MAX)? {
+        for assignment in
+            read_all::<RoleAssignment>(records, Space::RoleAssignments, ROLE_ASSIGNMENTS_MAX)?
+        {
             policy.assignments.insert(assignment.id, assignment);
         }
         Ok(policy)
@@ -57,7 +64,11 @@ impl Policy {
 
     /// What a principal may do.
     pub(super) fn grants(&self, principal: &Principal) -> Grants {
-        Grants::compile(principal, |id| self.definitions.get(&id), self.assignments.values())
+        Grants::compile(
+            principal,
+            |id| self.definitions.get(&id),
+            self.assignments.values(),
+        )
     }
 
     /// Whether somebody could still assign roles if the assignment `without` were gone.
@@ -76,19 +87,35 @@ impl Policy {
 impl Engine {
     pub(super) fn list_role_definitions(&self, _permit: &Permit) -> Result<Done> {
         let policy = self.0.policy.read();
-        let built_in = BuiltInRole::ALL.iter().map(|role| RoleDefinition::from(*role));
+        let built_in = BuiltInRole::ALL
+            .iter()
+            .map(|role| RoleDefinition::from(*role));
         let custom = policy
             .definitions
             .values()
-            .filter(|definition| BuiltInRole::ALL.iter().all(|role| role.id() != definition.id))
+            .filter(|definition| {
+                BuiltInRole::ALL
+                    .iter()
+                    .all(|role| role.id() != definition.id)
+            })
             .cloned();
-        Ok(Done::read(Response::RoleDefinitions(built_in.chain(custom).collect())))
+        Ok(Done::read(Response::RoleDefinitions(
+            built_in.chain(custom).collect(),
+        )))
     }
 
-    pub(super) async fn put_role_definition(&self, asked: Asked<'_>, definition: RoleDefinition) -> Result<Done> {
+    pub(super) async fn put_role_definition(
+        &self,
+        asked: Asked<'_>,
+        definition: RoleDefinition,
+    ) -> Result<Done> {
         // The fields are public: check them again.
-        let definition =
-            RoleDefinition::new(definition.id, definition.name, definition.description, definition.actions)?;
+        let definition = RoleDefinition::new(
+            definition.id,
+            definition.name,
+            definition.description,
+            definition.actions,
+        )?;
         let change = Change::requested(
             asked.id,
             asked.principal,
@@ -98,7 +125,10 @@ impl Engine {
         .detail(definition.name.clone());
         self.change(change, move |changes, _| {
             let policy = Policy::read(changes)?;
-            let others = policy.definitions.values().filter(|other| other.id != definition.id);
+            let others = policy
+                .definitions
+                .values()
+                .filter(|other| other.id != definition.id);
             if others.clone().any(|other| other.name == definition.name) {
                 return Err(Error::new(
                     ErrorKind::Conflict,
@@ -107,7 +137,11 @@ impl Engine {
             }
             let custom = others.count() + 1 - BuiltInRole::ALL.len();
             if custom > ROLE_DEFINITIONS_MAX {
-                return Err(limit("the number of custom roles", custom, ROLE_DEFINITIONS_MAX));
+                return Err(limit(
+                    "the number of custom roles",
+                    custom,
+                    ROLE_DEFINITIONS_MAX,
+                ));
             }
             changes.put(
                 Space::RoleDefinitions,
@@ -119,18 +153,37 @@ impl Engine {
         Ok(Done::change(Response::Done))
     }
 
-    pub(super) async fn delete_role_definition(&self, asked: Asked<'_>, id: RoleId) -> Result<Done> {
-        let change =
-            Change::requested(asked.id, asked.principal, asked.permit, format!("/roleDefinitions/{id}")).detail("deleted");
+    pub(super) async fn delete_role_definition(
+        &self,
+        asked: Asked<'_>,
+        id: RoleId,
+    ) -> Result<Done> {
+        let change = Change::requested(
+            asked.id,
+            asked.principal,
+            asked.permit,
+            format!("/roleDefinitions/{id}"),
+        )
+        .detail("deleted");
         self.change(change, move |changes, _| {
             if BuiltInRole::ALL.iter().any(|role| role.id() == id) {
-                return Err(Error::new(ErrorKind::InvalidInput, "built-in roles cannot be deleted"));
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "built-in roles cannot be deleted",
+                ));
             }
             let policy = Policy::read(changes)?;
             if !policy.definitions.contains_key(&id) {
-                return Err(Error::new(ErrorKind::NotFound, format!("there is no role {id}")));
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no role {id}"),
+                ));
             }
-            if policy.assignments.values().any(|assignment| assignment.role == id) {
+            if policy
+                .assignments
+                .values()
+                .any(|assignment| assignment.role == id)
+            {
                 return Err(Error::new(
                     ErrorKind::Conflict,
                     "the role is assigned to somebody; delete its assignments first",
@@ -142,7 +195,11 @@ impl Engine {
         Ok(Done::change(Response::Done))
     }
 
-    pub(super) fn list_role_assignments(&self, _permit: &Permit, scope: Option<&Scope>) -> Result<Done> {
+    pub(super) fn list_role_assignments(
+        &self,
+        _permit: &Permit,
+        scope: Option<&Scope>,
+    ) -> Result<Done> {
         let policy = self.0.policy.read();
         let assignments = policy
             .assignments
@@ -172,12 +229,17 @@ impl Engine {
             .definitions
             .get(&role)
             .map_or_else(|| role.to_string(), |role| role.name.clone());
-        let change =
-            Change::requested(asked.id, asked.principal, asked.permit, format!("/roleAssignments/{id}"))
-                .detail(format!("{role_name} to {principal} at {scope}"));
+        let change = Change::requested(
+            asked.id,
+            asked.principal,
+            asked.permit,
+            format!("/roleAssignments/{id}"),
+        )
+        .detail(format!("{role_name} to {principal} at {scope}"));
         let assignment = self
             .change(change, move |changes, now| {
-                let assignment = RoleAssignment::new(id, role, principal.clone(), scope.clone(), now);
+                let assignment =
+                    RoleAssignment::new(id, role, principal.clone(), scope.clone(), now);
                 check_assignment(&Policy::read(changes)?, &assignment)?;
                 put_assignment(changes, &assignment)?;
                 Ok(assignment)
@@ -186,9 +248,18 @@ impl Engine {
         Ok(Done::change(Response::RoleAssignment(Box::new(assignment))))
     }
 
-    pub(super) async fn delete_role_assignment(&self, asked: Asked<'_>, id: RoleId) -> Result<Done> {
-        let change =
-            Change::requested(asked.id, asked.principal, asked.permit, format!("/roleAssignments/{id}")).detail("deleted");
+    pub(super) async fn delete_role_assignment(
+        &self,
+        asked: Asked<'_>,
+        id: RoleId,
+    ) -> Result<Done> {
+        let change = Change::requested(
+            asked.id,
+            asked.principal,
+            asked.permit,
+            format!("/roleAssignments/{id}"),
+        )
+        .detail("deleted");
         self.change(change, move |changes, _| {
             let policy = Policy::read(changes)?;
             let Some(assignment) = policy.assignments.get(&id) else {
@@ -217,7 +288,10 @@ pub(super) fn put_assignment(changes: &mut Changes<'_>, assignment: &RoleAssignm
 
 fn check_assignment(policy: &Policy, new: &RoleAssignment) -> Result<()> {
     if !policy.definitions.contains_key(&new.role) {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no role {}", new.role)));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("there is no role {}", new.role),
+        ));
     }
     if policy.assignments.contains_key(&new.id) {
         return Err(Error::new(
@@ -236,20 +310,36 @@ fn check_assignment(policy: &Policy, new: &RoleAssignment) -> Result<()> {
     }
     let all = policy.assignments.len() + 1;
     if all > ROLE_ASSIGNMENTS_MAX {
-        return Err(limit("the number of role assignments", all, ROLE_ASSIGNMENTS_MAX));
+        return Err(limit(
+            "the number of role assignments",
+            all,
+            ROLE_ASSIGNMENTS_MAX,
+        ));
     }
     let (here, max) = match new.scope {
         Scope::Global | Scope::Keys => (
-            policy.assignments.values().filter(|other| !matches!(other.scope, Scope::Key(_))).count(),
+            policy
+                .assignments
+                .values()
+                .filter(|other| !matches!(other.scope, Scope::Key(_)))
+                .count(),
             ROLE_ASSIGNMENTS_GLOBAL_MAX,
         ),
         Scope::Key(_) => (
-            policy.assignments.values().filter(|other| other.scope == new.scope).count(),
+            policy
+                .assignments
+                .values()
+                .filter(|other| other.scope == new.scope)
+                .count(),
             ROLE_ASSIGNMENTS_PER_KEY_MAX,
         ),
     };
     if here + 1 > max {
-        return Err(limit("the number of role assignments at this scope", here + 1, max));
+        return Err(limit(
+            "the number of role assignments at this scope",
+            here + 1,
+            max,
+        ));
     }
     Ok(())
 }
@@ -261,7 +351,10 @@ fn read_all<T: for<'de> serde::Deserialize<'de>>(
 ) -> Result<Vec<T>> {
     let rows = records.scan(space, b"", None, max + 1)?;
     if rows.len() > max {
-        return Err(damaged(format!("there are more than {max} records in {}", space.name())));
+        return Err(damaged(format!(
+            "there are more than {max} records in {}",
+            space.name()
+        )));
     }
     rows.iter()
         .map(|(_, value)| record::from_bytes(&format!("a record in {}", space.name()), value))

@@ -85,7 +85,11 @@ impl Done {
 }
 
 impl EngineSession {
-    pub(super) fn open(engine: Engine, principal: Principal, user_epoch: Option<u32>) -> Result<Self> {
+    pub(super) fn open(
+        engine: Engine,
+        principal: Principal,
+        user_epoch: Option<u32>,
+    ) -> Result<Self> {
         let open = engine.0.sessions.fetch_add(1, Ordering::Relaxed);
         let now = engine.now();
         let epoch = engine.0.policy_epoch.load(Ordering::Acquire);
@@ -158,7 +162,11 @@ impl EngineSession {
             }
         }
         if let Some(user_epoch) = self.user_epoch {
-            if !self.engine.user_is_current(&self.principal, user_epoch).await? {
+            if !self
+                .engine
+                .user_is_current(&self.principal, user_epoch)
+                .await?
+            {
                 self.ended.store(true, Ordering::Relaxed);
                 return Err(Error::new(
                     ErrorKind::Unauthenticated,
@@ -243,7 +251,11 @@ fn check_lengths(request: &Request<'_>) -> Result<()> {
     }
     if let Request::Encrypt { aad, .. } | Request::Decrypt { aad, .. } = request {
         if aad.len() > AAD_LEN_MAX {
-            return Err(limit("the length of the associated data", aad.len(), AAD_LEN_MAX));
+            return Err(limit(
+                "the length of the associated data",
+                aad.len(),
+                AAD_LEN_MAX,
+            ));
         }
     }
     Ok(())

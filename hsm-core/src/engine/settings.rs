@@ -33,9 +33,18 @@ impl Engine {
         )))
     }
 
-    pub(super) async fn update_settings(&self, asked: Asked<'_>, update: SettingsUpdate) -> Result<Done> {
-        let change = Change::requested(asked.id, asked.principal, asked.permit, "/settings".to_owned())
-            .detail(format!("{update:?}"));
+    pub(super) async fn update_settings(
+        &self,
+        asked: Asked<'_>,
+        update: SettingsUpdate,
+    ) -> Result<Done> {
+        let change = Change::requested(
+            asked.id,
+            asked.principal,
+            asked.permit,
+            "/settings".to_owned(),
+        )
+        .detail(format!("{update:?}"));
         let settings = self
             .change(change, move |changes, _| {
                 let mut settings: Settings = record::get(changes, Space::Meta, SETTINGS_KEY)?
@@ -71,7 +80,8 @@ impl Engine {
                 format!("to zeroize this HSM, confirm with its id, {}", self.0.id),
             ));
         }
-        let change = Change::requested(asked.id, asked.principal, asked.permit, "/".to_owned()).detail("zeroized");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, "/".to_owned())
+            .detail("zeroized");
         self.change(change, |_, _| Ok(())).await?;
         // The last word under the audit key, which goes with the rest.
         self.checkpoint_journal().await?;

@@ -105,7 +105,10 @@ impl Tree {
     }
 
     /// Changes the store in `transaction`.
-    pub(super) fn changes<'t>(&'t self, transaction: &'t mut dyn Transaction) -> Result<Changes<'t>> {
+    pub(super) fn changes<'t>(
+        &'t self,
+        transaction: &'t mut dyn Transaction,
+    ) -> Result<Changes<'t>> {
         let anchor = self.read_anchor(&*transaction)?;
         Ok(Changes {
             tree: self,
@@ -115,7 +118,11 @@ impl Tree {
     }
 
     /// Starts the tree of a new store.
-    pub(super) fn plant<'t>(&'t self, transaction: &'t mut dyn Transaction, anchor: Anchor) -> Changes<'t> {
+    pub(super) fn plant<'t>(
+        &'t self,
+        transaction: &'t mut dyn Transaction,
+        anchor: Anchor,
+    ) -> Changes<'t> {
         Changes {
             tree: self,
             transaction,
@@ -135,7 +142,8 @@ impl Tree {
                 "the anchor of the store was changed, or belongs to another HSM",
             ));
         }
-        let anchor: Anchor = decode(body).map_err(|_| damaged("the anchor of the store is unreadable"))?;
+        let anchor: Anchor =
+            decode(body).map_err(|_| damaged("the anchor of the store is unreadable"))?;
         if anchor.nodes.len() != FANOUT {
             return Err(damaged("the anchor of the store has another shape"));
         }
@@ -167,13 +175,26 @@ impl Tree {
     }
 
     /// Reads a node and checks it against its MAC in the anchor.
-    fn read_node(&self, snapshot: &dyn Snapshot, place: Place, expected: &Mac) -> Result<Box<Macs>> {
+    fn read_node(
+        &self,
+        snapshot: &dyn Snapshot,
+        place: Place,
+        expected: &Mac,
+    ) -> Result<Box<Macs>> {
         if *expected == [0; MAC_LEN] {
             return Ok(Box::new([[0; MAC_LEN]; FANOUT]));
         }
-        let bytes = snapshot.read(Space::Tree, &place.node_key())?.unwrap_or_default();
-        if !bool::from(self.short_mac(&[b"node", &place.node_key(), &bytes]).ct_eq(expected)) {
-            return Err(damaged(format!("node {} of the record tree was changed", place.node())));
+        let bytes = snapshot
+            .read(Space::Tree, &place.node_key())?
+            .unwrap_or_default();
+        if !bool::from(
+            self.short_mac(&[b"node", &place.node_key(), &bytes])
+                .ct_eq(expected),
+        ) {
+            return Err(damaged(format!(
+                "node {} of the record tree was changed",
+                place.node()
+            )));
         }
         let mut node = Box::new([[0; MAC_LEN]; FANOUT]);
         for (mac, bytes) in node.iter_mut().zip(bytes.chunks_exact(MAC_LEN)) {
@@ -187,11 +208,18 @@ impl Tree {
         if *expected == [0; MAC_LEN] {
             return Ok(Vec::new());
         }
-        let bytes = snapshot.read(Space::Tree, &place.leaf_key())?.unwrap_or_default();
-        if !bool::from(self.short_mac(&[b"leaf", &place.leaf_key(), &bytes]).ct_eq(expected))
-            || bytes.len() % ENTRY_LEN != 0
+        let bytes = snapshot
+            .read(Space::Tree, &place.leaf_key())?
+            .unwrap_or_default();
+        if !bool::from(
+            self.short_mac(&[b"leaf", &place.leaf_key(), &bytes])
+                .ct_eq(expected),
+        ) || bytes.len() % ENTRY_LEN != 0
         {
-            return Err(damaged(format!("leaf {} of the record tree was changed", place.leaf)));
+            return Err(damaged(format!(
+                "leaf {} of the record tree was changed",
+                place.leaf
+            )));
         }
         Ok(bytes)
     }
@@ -205,10 +233,14 @@ impl Tree {
         place: Place,
         leaf: &[u8],
     ) -> Result<Option<Vec<u8>>> {
-        let entry = find(leaf, &place.address).ok().map(|at| &leaf[at + ADDRESS_LEN..at + ENTRY_LEN]);
+        let entry = find(leaf, &place.address)
+            .ok()
+            .map(|at| &leaf[at + ADDRESS_LEN..at + ENTRY_LEN]);
         let problem = match (value, entry) {
             (None, None) => return Ok(None),
-            (Some(value), Some(mac)) if bool::from(self.record_mac(space, key, &value).ct_eq(mac)) => {
+            (Some(value), Some(mac))
+                if bool::from(self.record_mac(space, key, &value).ct_eq(mac)) =>
+            {
                 return Ok(Some(value));
             }
             (Some(_), Some(_)) => "was edited, or is an older copy",
@@ -216,7 +248,10 @@ impl Tree {
             (None, Some(_)) => "was removed",
         };
         let key = String::from_utf8_lossy(key);
-        Err(damaged(format!("the record `{key}` in {} {problem}", space.name())))
+        Err(damaged(format!(
+            "the record `{key}` in {} {problem}",
+            space.name()
+        )))
     }
 }
 
@@ -331,7 +366,9 @@ impl Records for View<'_> {
                 self.top.nodes[place.node()].get_or_init(|| node)
             }
         };
-        let leaf = self.tree.read_leaf(self.snapshot, place, &node[place.in_node()])?;
+        let leaf = self
+            .tree
+            .read_leaf(self.snapshot, place, &node[place.in_node()])?;
         let value = self.snapshot.read(space, key)?;
         self.tree.check_record(space, key, value, place, &leaf)
     }
@@ -352,15 +389,13 @@ impl Changes<'_> {
     /// Writes a record.
     pub(super) fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<()> {
         let mac = self.tree.record_mac(space, key, value);
-        self.edit_leaf(space, key, |leaf, place| {
-            match find(leaf, &place.address) {
-                Ok(at) => leaf[at + ADDRESS_LEN..at + ENTRY_LEN].copy_from_slice(&mac),
-                Err(at) => {
-                    let mut entry = [0; ENTRY_LEN];
-                    entry[..ADDRESS_LEN].copy_from_slice(&place.address);
-                    entry[ADDRESS_LEN..].copy_from_slice(&mac);
-                    leaf.splice(at..at, entry);
-                }
+        self.edit_leaf(space, key, |leaf, place| match find(leaf, &place.address) {
+            Ok(at) => leaf[at + ADDRESS_LEN..at + ENTRY_LEN].copy_from_slice(&mac),
+            Err(at) => {
+                let mut entry = [0; ENTRY_LEN];
+                entry[..ADDRESS_LEN].copy_from_slice(&place.address);
+                entry[ADDRESS_LEN..].copy_from_slice(&mac);
+                leaf.splice(at..at, entry);
             }
         })?;
         self.transaction.put(space, key, value)
@@ -399,7 +434,8 @@ impl Changes<'_> {
     ) -> Result<()> {
         let place = Place::of(space, key);
         let tree = self.tree;
-        let mut node = tree.read_node(&*self.transaction, place, &self.anchor.nodes[place.node()])?;
+        let mut node =
+            tree.read_node(&*self.transaction, place, &self.anchor.nodes[place.node()])?;
         let mut leaf = tree.read_leaf(&*self.transaction, place, &node[place.in_node()])?;
         // What is replaced must be right, or the change would cover up what was done to it.
         let old = self.transaction.read(space, key)?;
@@ -412,8 +448,10 @@ impl Changes<'_> {
         };
         let node_bytes = node.as_flattened();
         self.anchor.nodes[place.node()] = tree.short_mac(&[b"node", &place.node_key(), node_bytes]);
-        self.transaction.put(Space::Tree, &place.leaf_key(), &leaf)?;
-        self.transaction.put(Space::Tree, &place.node_key(), node_bytes)
+        self.transaction
+            .put(Space::Tree, &place.leaf_key(), &leaf)?;
+        self.transaction
+            .put(Space::Tree, &place.node_key(), node_bytes)
     }
 }
 
@@ -424,8 +462,12 @@ impl Records for Changes<'_> {
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let place = Place::of(space, key);
-        let node = self.tree.read_node(self.rows(), place, &self.anchor.nodes[place.node()])?;
-        let leaf = self.tree.read_leaf(self.rows(), place, &node[place.in_node()])?;
+        let node = self
+            .tree
+            .read_node(self.rows(), place, &self.anchor.nodes[place.node()])?;
+        let leaf = self
+            .tree
+            .read_leaf(self.rows(), place, &node[place.in_node()])?;
         let value = self.transaction.read(space, key)?;
         self.tree.check_record(space, key, value, place, &leaf)
     }
@@ -437,8 +479,9 @@ impl Records for Changes<'_> {
 
 /// Encodes a record.
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    postcard::to_allocvec(value)
-        .map_err(|source| Error::new(ErrorKind::InvalidInput, "the record cannot be encoded").with_source(source))
+    postcard::to_allocvec(value).map_err(|source| {
+        Error::new(ErrorKind::InvalidInput, "the record cannot be encoded").with_source(source)
+    })
 }
 
 /// Decodes a record, all of it.

@@ -18,8 +18,8 @@ use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::limits::{
-    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_CHECKS_MAX, PASSWORD_CHECKS_WAITING_MAX,
-    PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, USERS_MAX,
+    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_CHECKS_MAX,
+    PASSWORD_CHECKS_WAITING_MAX, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, USERS_MAX,
 };
 use crate::policy::{DataAction, Permit};
 use crate::request::{Page, PageRequest, Response, UserInfo, UserUpdate};
@@ -75,7 +75,9 @@ impl Engine {
             .await?;
         let expected = found.as_ref().map(|record| record.password.clone());
         // An unknown user takes as long as a wrong password.
-        let right = self.check_hash(password, expected.unwrap_or_else(PasswordHash::nobody)).await?;
+        let right = self
+            .check_hash(password, expected.unwrap_or_else(PasswordHash::nobody))
+            .await?;
         let Some(record) = found.filter(|record| right && record.enabled) else {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
@@ -87,7 +89,8 @@ impl Engine {
         let success = Change::system(format!("/login/{user}"), format!("{user} logged in"));
         let current = self
             .change(success, move |changes, _| {
-                let Some(mut record) = read(changes, &name)?.filter(|record| record.epoch == epoch && record.enabled)
+                let Some(mut record) =
+                    read(changes, &name)?.filter(|record| record.epoch == epoch && record.enabled)
                 else {
                     return Ok(false);
                 };
@@ -97,7 +100,10 @@ impl Engine {
             })
             .await?;
         if !current {
-            return Err(Error::new(ErrorKind::Unauthenticated, "the user was changed during login; log in again"));
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "the user was changed during login; log in again",
+            ));
         }
         self.refresh().await?;
         EngineSession::open(self.clone(), user, Some(epoch))
@@ -109,14 +115,23 @@ impl Engine {
         Ok(record.is_some_and(|record| record.enabled && record.epoch == epoch))
     }
 
-    pub(super) async fn create_user(&self, asked: Asked<'_>, name: Principal, password: SecretBytes) -> Result<Done> {
+    pub(super) async fn create_user(
+        &self,
+        asked: Asked<'_>,
+        name: Principal,
+        password: SecretBytes,
+    ) -> Result<Done> {
         check_password(&password)?;
         if name.as_str() == "system" {
-            return Err(Error::new(ErrorKind::InvalidInput, "the name `system` is the partition's own"));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the name `system` is the partition's own",
+            ));
         }
         self.view(|view| check_free(view, &name)).await?;
         let record = new_user(&*self.0.device, name.clone(), password, self.now()).await?;
-        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name)).detail("created");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name))
+            .detail("created");
         self.change(change, move |changes, _| {
             check_free(changes, &record.name)?;
             let count = changes.rows().count(Space::Users, b"", USERS_MAX + 1)? + 1;
@@ -140,16 +155,28 @@ impl Engine {
                 for (_, value) in rows.iter().take(limit) {
                     let record: UserRecord = record::from_bytes("the record of a user", value)?;
                     let locked = locked_until(&record).filter(|until| now < *until);
-                    items.push(UserInfo::new(record.name, record.enabled, record.created, locked));
+                    items.push(UserInfo::new(
+                        record.name,
+                        record.enabled,
+                        record.created,
+                        locked,
+                    ));
                 }
-                let next = (rows.len() > limit).then(|| items.last().map(|last| last.name.to_string())).flatten();
+                let next = (rows.len() > limit)
+                    .then(|| items.last().map(|last| last.name.to_string()))
+                    .flatten();
                 Ok(Page { items, next })
             })
             .await?;
         Ok(Done::read(Response::Users(found)))
     }
 
-    pub(super) async fn update_user(&self, asked: Asked<'_>, name: Principal, update: UserUpdate) -> Result<Done> {
+    pub(super) async fn update_user(
+        &self,
+        asked: Asked<'_>,
+        name: Principal,
+        update: UserUpdate,
+    ) -> Result<Done> {
         let (detail, password) = match update {
             UserUpdate::Disable => ("disabled", None),
             UserUpdate::Enable => ("enabled", None),
@@ -164,7 +191,8 @@ impl Engine {
             "enabled" => Some(true),
             _ => None,
         };
-        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name)).detail(detail);
+        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name))
+            .detail(detail);
         self.change(change, move |changes, _| {
             let mut record = existing(changes, &name)?;
             if let Some(enabled) = enabled {
@@ -187,9 +215,13 @@ impl Engine {
 
     pub(super) async fn delete_user(&self, asked: Asked<'_>, name: Principal) -> Result<Done> {
         if name == *asked.principal {
-            return Err(Error::new(ErrorKind::Conflict, "users cannot delete themselves; let another administrator do it"));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "users cannot delete themselves; let another administrator do it",
+            ));
         }
-        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name)).detail("deleted");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name))
+            .detail("deleted");
         self.change(change, move |changes, _| {
             existing(changes, &name)?;
             changes.remove(Space::Users, name.as_str().as_bytes())
@@ -208,7 +240,10 @@ impl Engine {
         let user = asked.principal.clone();
         let name = user.clone();
         // A wrong old password counts like one at login: a stolen session must not serve to guess it.
-        let attempt = Change::system(format!("/login/{user}"), format!("{user} tries to change the password"));
+        let attempt = Change::system(
+            format!("/login/{user}"),
+            format!("{user} tries to change the password"),
+        );
         let record = self
             .change(attempt, move |changes, now| {
                 let mut record = existing(changes, &name)?;
@@ -222,11 +257,14 @@ impl Engine {
             })
             .await?;
         if !self.check_hash(old, record.password).await? {
-            return Err(Error::new(ErrorKind::Unauthenticated, "the old password is wrong"));
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "the old password is wrong",
+            ));
         }
         let password = hash(&*self.0.device, new).await?;
-        let change =
-            Change::requested(asked.id, asked.principal, asked.permit, user_target(&user)).detail("changed the password");
+        let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&user))
+            .detail("changed the password");
         self.change(change, move |changes, _| {
             let mut record = existing(changes, &user)?;
             record.password = password.clone();
@@ -265,8 +303,11 @@ impl Turnstile {
     fn enter(&self) -> Result<Turn<'_>> {
         let mut inside = self.inside.lock();
         if inside.1 >= PASSWORD_CHECKS_WAITING_MAX {
-            return Err(Error::new(ErrorKind::LimitExceeded, "too many are logging in at once; try again")
-                .with_retry_after(Duration::from_secs(1)));
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "too many are logging in at once; try again",
+            )
+            .with_retry_after(Duration::from_secs(1)));
         }
         inside.1 += 1;
         while inside.0 >= PASSWORD_CHECKS_MAX {
@@ -305,7 +346,11 @@ pub(super) fn check_password(password: &SecretBytes) -> Result<()> {
         ));
     }
     if password.len() > PASSWORD_LEN_MAX {
-        return Err(limit("the length of a password", password.len(), PASSWORD_LEN_MAX));
+        return Err(limit(
+            "the length of a password",
+            password.len(),
+            PASSWORD_LEN_MAX,
+        ));
     }
     Ok(())
 }
@@ -328,7 +373,11 @@ pub(super) async fn new_user(
 }
 
 pub(super) fn put(changes: &mut Changes<'_>, record: &UserRecord) -> Result<()> {
-    changes.put(Space::Users, record.name.as_str().as_bytes(), &record::to_bytes(record)?)
+    changes.put(
+        Space::Users,
+        record.name.as_str().as_bytes(),
+        &record::to_bytes(record)?,
+    )
 }
 
 async fn hash(device: &dyn Device, password: SecretBytes) -> Result<PasswordHash> {
@@ -343,8 +392,11 @@ async fn hash(device: &dyn Device, password: SecretBytes) -> Result<PasswordHash
 }
 
 fn compute(password: &SecretBytes, parameters: &PasswordHash) -> Result<SecretBytes> {
-    let unusable = |source: argon2::Error| damaged(format!("the password hash of a user is unusable: {source}"));
-    let params = Params::new(parameters.memory_kib, parameters.iterations, 1, Some(32)).map_err(unusable)?;
+    let unusable = |source: argon2::Error| {
+        damaged(format!("the password hash of a user is unusable: {source}"))
+    };
+    let params =
+        Params::new(parameters.memory_kib, parameters.iterations, 1, Some(32)).map_err(unusable)?;
     let argon2 = Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, params);
     SecretBytes::try_init_with(32, |out| {
         argon2
@@ -366,7 +418,9 @@ fn locked_out(wait: Duration) -> Error {
     let seconds = wait.as_secs() + 1;
     Error::new(
         ErrorKind::LockedOut,
-        format!("too many wrong passwords; wait {seconds} s, or let an administrator unlock the user"),
+        format!(
+            "too many wrong passwords; wait {seconds} s, or let an administrator unlock the user"
+        ),
     )
     .with_retry_after(Duration::from_secs(seconds))
 }
@@ -376,12 +430,16 @@ fn read(records: &impl Records, name: &Principal) -> Result<Option<UserRecord>> 
 }
 
 fn existing(records: &impl Records, name: &Principal) -> Result<UserRecord> {
-    read(records, name)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no user {name}")))
+    read(records, name)?
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no user {name}")))
 }
 
 fn check_free(records: &impl Records, name: &Principal) -> Result<()> {
     if read(records, name)?.is_some() {
-        return Err(Error::new(ErrorKind::Conflict, format!("there is a user {name} already")));
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("there is a user {name} already"),
+        ));
     }
     Ok(())
 }

@@ -112,6 +112,8 @@ pub fn authorize(
     }
     Err(Error::new(
         ErrorKind::Denied,
-        format!("{principal} has no role that allows {action} on {scope}; assign one at this scope or above"),
+        format!(
+            "{principal} has no role that allows {action} on {scope}; assign one at this scope or above"
+        ),
     ))
 }

@@ -40,7 +40,13 @@ impl RoleId {
 impl fmt::Display for RoleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hex = format!("{:032x}", self.0);
-        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        let parts = [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ];
         f.write_str(&parts.join("-"))
     }
 }
@@ -57,7 +63,9 @@ impl FromStr for RoleId {
     fn from_str(text: &str) -> Result<Self> {
         let parts: Vec<_> = text.split('-').collect();
         let well_formed = parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
-            && parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            && parts
+                .iter()
+                .all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
         if well_formed {
             if let Ok(value) = u128::from_str_radix(&parts.concat(), 16) {
                 return Ok(Self(value));
@@ -120,9 +128,12 @@ macro_rules! built_in_roles {
     };
 }
 
-const EVERYONE: ActionSet = ActionSet::of(&[DataAction::OwnPasswordWrite, DataAction::SettingsRead]);
-const READ_ROLES: ActionSet =
-    ActionSet::of(&[DataAction::RoleDefinitionRead, DataAction::RoleAssignmentRead]);
+const EVERYONE: ActionSet =
+    ActionSet::of(&[DataAction::OwnPasswordWrite, DataAction::SettingsRead]);
+const READ_ROLES: ActionSet = ActionSet::of(&[
+    DataAction::RoleDefinitionRead,
+    DataAction::RoleAssignmentRead,
+]);
 const ROLES: ActionSet = READ_ROLES.union(ActionSet::of(&[
     DataAction::RoleDefinitionWrite,
     DataAction::RoleDefinitionDelete,
@@ -202,16 +213,29 @@ impl RoleDefinition {
             return Err(invalid("a role needs a name"));
         }
         if name.len() > NAME_LEN_MAX {
-            return Err(limit("the length of a role's name", name.len(), NAME_LEN_MAX));
+            return Err(limit(
+                "the length of a role's name",
+                name.len(),
+                NAME_LEN_MAX,
+            ));
         }
         if description.len() > DESCRIPTION_LEN_MAX {
-            return Err(limit("the length of a description", description.len(), DESCRIPTION_LEN_MAX));
+            return Err(limit(
+                "the length of a description",
+                description.len(),
+                DESCRIPTION_LEN_MAX,
+            ));
         }
         if actions.is_empty() {
             return Err(invalid("a role needs at least one data action"));
         }
-        if BuiltInRole::ALL.iter().any(|role| role.id() == id || role.name() == name) {
-            return Err(invalid("this is a built-in role; built-in roles cannot be changed"));
+        if BuiltInRole::ALL
+            .iter()
+            .any(|role| role.id() == id || role.name() == name)
+        {
+            return Err(invalid(
+                "this is a built-in role; built-in roles cannot be changed",
+            ));
         }
         Ok(Self {
             id,
@@ -252,7 +276,13 @@ pub struct RoleAssignment {
 impl RoleAssignment {
     /// An assignment, made at `created`.
     #[must_use]
-    pub fn new(id: RoleId, role: RoleId, principal: Principal, scope: Scope, created: Timestamp) -> Self {
+    pub fn new(
+        id: RoleId,
+        role: RoleId,
+        principal: Principal,
+        scope: Scope,
+        created: Timestamp,
+    ) -> Self {
         Self {
             id,
             role,
@@ -271,22 +301,48 @@ mod tests {
     fn ids_have_one_spelling() {
         let text = "a290e904-7015-4bba-90c8-60543313cdb4";
         assert_eq!(BuiltInRole::Administrator.id().to_string(), text);
-        assert_eq!(text.parse::<RoleId>().unwrap(), BuiltInRole::Administrator.id());
-        for bad in ["", "a290e904", "a290e904-7015-4bba-90c8-60543313cdbg", "a290e90-47015-4bba-90c8-60543313cdb4"] {
+        assert_eq!(
+            text.parse::<RoleId>().unwrap(),
+            BuiltInRole::Administrator.id()
+        );
+        for bad in [
+            "",
+            "a290e904",
+            "a290e904-7015-4bba-90c8-60543313cdbg",
+            "a290e90-47015-4bba-90c8-60543313cdb4",
+        ] {
             assert!(bad.parse::<RoleId>().is_err(), "{bad}");
         }
-        assert_eq!(RoleId::from_random([0xff; 16]).to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(
+            RoleId::from_random([0xff; 16]).to_string(),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
     }
 
     #[test]
     fn administrators_cannot_use_keys_and_users_cannot_administer() {
-        let uses = ActionSet::of(&[DataAction::KeySign, DataAction::KeyDecrypt, DataAction::KeyUnwrap, DataAction::KeyCreate]);
-        let administers = ActionSet::of(&[DataAction::RoleAssignmentWrite, DataAction::UserWrite, DataAction::DeletedKeyPurge]);
+        let uses = ActionSet::of(&[
+            DataAction::KeySign,
+            DataAction::KeyDecrypt,
+            DataAction::KeyUnwrap,
+            DataAction::KeyCreate,
+        ]);
+        let administers = ActionSet::of(&[
+            DataAction::RoleAssignmentWrite,
+            DataAction::UserWrite,
+            DataAction::DeletedKeyPurge,
+        ]);
         for action in uses.iter() {
-            assert!(!BuiltInRole::Administrator.actions().contains(action), "{action}");
+            assert!(
+                !BuiltInRole::Administrator.actions().contains(action),
+                "{action}"
+            );
         }
         for action in administers.iter() {
-            assert!(!BuiltInRole::CryptoUser.actions().contains(action), "{action}");
+            assert!(
+                !BuiltInRole::CryptoUser.actions().contains(action),
+                "{action}"
+            );
         }
     }
 }
