@@ -21,10 +21,14 @@
 //! | type | what it is |
 //! |---|---|
 //! | [`EmbeddedStore`] | a [`Store`](hsm_core::Store) in one SQLite file |
+//! | [`AuditLog`] | an [`AuditSink`](hsm_core::audit::AuditSink) in a folder of mapped files |
+//! | [`StreamFiles`] | the files of one stream of the log, for the offline verifier; [`read_stream_files`] finds them |
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod audit_log;
 mod embedded;
 mod mapped;
 
+pub use audit_log::{AuditLog, StreamFiles, read_stream_files};
 pub use embedded::EmbeddedStore;
