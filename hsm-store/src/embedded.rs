@@ -27,6 +27,7 @@ use rusqlite::Connection;
 
 use self::connection::{open_file, open_in_memory};
 use self::failure::store_error;
+use self::limits::PAGE_LEN;
 use self::queue::{Job, Queue};
 use self::reader::{Readers, view};
 use self::records::change_number;
@@ -239,7 +240,7 @@ fn draw_up(draft: &Path, name: &str) -> Result<()> {
         .map_err(|error| file_error(name, "made", error))?;
     let mut connection = open_file(draft, name)?;
     connection
-        .execute_batch("PRAGMA page_size = 4096")
+        .execute_batch(&format!("PRAGMA page_size = {PAGE_LEN}"))
         .map_err(|error| store_error(name, error))?;
     schema::initialize(&mut connection, name)?;
     connection
@@ -263,6 +264,14 @@ fn check_file(path: &Path, name: &str) -> Result<()> {
         return Err(Error::new(
             ErrorKind::Damaged,
             format!("{name} is no store: it is empty or no file"),
+        ));
+    }
+    // SQLite takes the rest of a page that was cut through for zeros. A page may be half-written while the log has it.
+    let logged = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    if !logged && metadata.len() % PAGE_LEN != 0 {
+        return Err(Error::new(
+            ErrorKind::Damaged,
+            format!("{name} was cut off in the middle of a page"),
         ));
     }
     Ok(())
