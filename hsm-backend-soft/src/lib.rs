@@ -1,3 +1,68 @@
-//! The software device of the hsm SDK: sealed keys, primitives from aws-lc-rs, a domain key under a passphrase or key file.
+//! The software device of the hsm SDK: keys that live in this process, sealed under a domain key that rests under a
+//! passphrase or a key file.
+//!
+//! It implements [`Device`](hsm_core::Device) of `hsm-core` with the primitives of aws-lc-rs. Applications want
+//! `hsm-client`, which puts roles, policies, names and an audit log in front of it.
+//!
+//! ```
+//! use hsm_backend_soft::SoftDevice;
+//! use hsm_core::{Algorithm, Binding, Device, KeySpec, KeyType, LoadedKey, SignInput, Usage, Usages};
+//!
+//! # futures_executor::block_on(async {
+//! let device = SoftDevice::in_memory()?;
+//! let spec = KeySpec::new(KeyType::EcP384, Usages::of(&[Usage::Sign, Usage::Verify]))?;
+//! let binding = Binding::new("example", b"invoices, version 1");
+//! let new = device.generate(&spec, &binding).await?;      // the device keeps nothing: `new.sealed` is yours to store
+//! let key = device.load(&new.sealed, &binding).await?;    // and of no use elsewhere, or under another binding
+//! let document = SignInput::Message(b"hello");
+//! let signature = key.sign(Algorithm::Es384, document).await?;
+//! key.verify(Algorithm::Es384, document, &signature).await?;
+//! # Ok::<(), hsm_core::Error>(())
+//! # })?;
+//! # Ok::<(), hsm_core::Error>(())
+//! ```
+//!
+//! # Map
+//!
+//! - [`SoftDevice`]: create one, open one, or make one [in memory](SoftDevice::in_memory).
+//! - [`Protector`]: what stands before the domain key, a passphrase or a key file.
+//! - [`ProtectorFile`]: what lies on disk; public so that tools and fuzzers can read it.
+//!
+//! The formats of sealed keys, exported keys and protector files stand in `docs/sealed_key.md`.
+//!
+//! # What a software device cannot promise
+//!
+//! Keys are in the memory of the process that uses them. Who can read that memory (root, a debugger, a hole in the
+//! application, the hypervisor) can read every key that is loaded, and the domain key. The domain key has a page of its
+//! own that is locked in memory and left out of core dumps, if the system allows
+//! ([`memory_is_locked`](SoftDevice::memory_is_locked)). Loaded keys live in the heap of aws-lc, which wipes them when
+//! they are dropped but does not lock them; encrypt swap, and turn core dumps off.
+//!
+//! An old copy of the protector file opens with the protector it was made under, for ever: changing a passphrase does
+//! not reach backups. Zeroization overwrites the file, which is as good as the medium: flash and copy-on-write file
+//! systems keep old blocks. A process that has the device open keeps its copy until it zeroizes as well, or ends.
+//!
+//! Its only entropy is that of the operating system, and its self-tests find broken code, not broken processors.
+//!
+//! # Errors
+//!
+//! After a failed self-test everything but a later self-test fails with
+//! [`DeviceFailed`](hsm_core::ErrorKind::DeviceFailed); after zeroization, everything does, for good.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod device;
+mod error;
+mod header;
+mod health;
+mod loaded;
+mod memory;
+mod protector;
+mod provider;
+mod root;
+mod seal;
+mod self_test;
+mod wrapped;
+
+pub use device::SoftDevice;
+pub use protector::{Protector, ProtectorFile};

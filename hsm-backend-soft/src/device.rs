@@ -1,0 +1,262 @@
+//! [`SoftDevice`]: the [`Device`] of this crate. It decides and seals; a provider does the cryptography.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hsm_core::limits::KEY_MATERIAL_LEN_MAX;
+use hsm_core::{
+    Binding, Capabilities, Device, Error, ErrorKind, KeyFamily, KeySpec, KeyType, LoadedKey,
+    NewKey, PublicKey, Result, SealedKey, SecretBytes,
+};
+
+use crate::health::Health;
+use crate::loaded::SoftKey;
+use crate::protector::Protector;
+use crate::provider::Provider;
+use crate::provider::aws_lc::AwsLc;
+use crate::root::Root;
+use crate::seal::{self, SALT_LEN};
+use crate::self_test;
+
+/// The software device: keys in this process, sealed under a domain key that rests under a [`Protector`].
+///
+/// Its contract is that of [`Device`]. `create`, `open` and `change_protector` read and write files, and stretch a
+/// passphrase for about a tenth of a second: they block the calling thread.
+///
+/// Clones would be two devices over one root; share one in an `Arc` instead.
+pub struct SoftDevice {
+    core: Arc<Core>,
+    capabilities: Capabilities,
+}
+
+impl SoftDevice {
+    /// Makes a device with a fresh domain key, which rests at `path` under `protector`. Its power-on self-tests have
+    /// passed.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if there is a file at `path`, [`InvalidInput`](ErrorKind::InvalidInput) for an
+    /// empty passphrase or a key file that others can read, [`DeviceFailed`](ErrorKind::DeviceFailed) if a self-test or
+    /// the file system fails.
+    pub fn create(path: &Path, protector: &Protector) -> Result<Self> {
+        Self::power_on(&AwsLc, |provider| Root::create(path, protector, provider))
+    }
+
+    /// Opens the device whose domain key rests at `path`. Its power-on self-tests have passed.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no file at `path`,
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a wrong passphrase or key file, or the wrong kind of
+    /// protector, [`InvalidInput`](ErrorKind::InvalidInput) for a key file that others can read,
+    /// [`Damaged`](ErrorKind::Damaged) if the file was altered, [`DeviceFailed`](ErrorKind::DeviceFailed) if the device
+    /// was zeroized, or a self-test or the file system fails.
+    pub fn open(path: &Path, protector: &Protector) -> Result<Self> {
+        Self::power_on(&AwsLc, |_| Root::open(path, protector))
+    }
+
+    /// Makes a device with a fresh domain key that is gone with it: for tests, and for keys that shall not survive.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFailed`](ErrorKind::DeviceFailed) if a self-test fails.
+    pub fn in_memory() -> Result<Self> {
+        Self::power_on(&AwsLc, Root::in_memory)
+    }
+
+    /// Puts the domain key under another protector; the keys stay as they are.
+    ///
+    /// The change is durable and complete or did not happen. The old protector still opens old copies of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for an empty passphrase, a key file that others can read, or a device
+    /// in memory, [`DeviceFailed`](ErrorKind::DeviceFailed) if the device was zeroized or the file system fails.
+    pub fn change_protector(&self, protector: &Protector) -> Result<()> {
+        self.core.health.check()?;
+        self.core
+            .root
+            .change_protector(protector, self.core.provider)
+    }
+
+    /// Whether the system keeps the domain key in memory and out of core dumps. If not, raise the limit of locked memory
+    /// (`ulimit -l`), or encrypt swap.
+    #[must_use]
+    pub fn memory_is_locked(&self) -> bool {
+        self.core.root.is_locked()
+    }
+
+    /// Runs the power-on self-tests, then fetches the domain key.
+    pub(crate) fn power_on(
+        provider: &'static dyn Provider,
+        root: impl FnOnce(&dyn Provider) -> Result<Root>,
+    ) -> Result<Self> {
+        self_test::run(provider)?;
+        let core = Core {
+            provider,
+            root: root(provider)?,
+            health: Health::ready(),
+        };
+        Ok(Self {
+            capabilities: provider.capabilities(),
+            core: Arc::new(core),
+        })
+    }
+}
+
+#[async_trait]
+impl Device for SoftDevice {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
+        self.core.health.check()?;
+        self.capabilities.check(spec.key_type, None)?;
+        let (provider, key_type) = (self.core.provider, spec.key_type);
+        let made = if key_type.info().family == KeyFamily::Rsa {
+            blocking::unblock(move || make_key(provider, key_type)).await
+        } else {
+            make_key(provider, key_type)
+        };
+        let (material, public) = made.inspect_err(|_| self.core.health.fail())?;
+        self.core.seal_new(spec, binding, &material, public)
+    }
+
+    async fn import(
+        &self,
+        material: SecretBytes,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey> {
+        self.core.health.check()?;
+        self.capabilities.check(spec.key_type, None)?;
+        self.core.import(material.expose(), spec, binding)
+    }
+
+    async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
+        self.core.health.check()?;
+        let (spec, material) = self.core.unseal(sealed, binding)?;
+        let parsed = self
+            .core
+            .provider
+            .parse(spec.key_type, spec.usages, material.expose())?;
+        Ok(Arc::new(SoftKey::new(spec, parsed, self.core.clone())))
+    }
+
+    async fn reseal(&self, sealed: &SealedKey, old: &Binding, new: &Binding) -> Result<SealedKey> {
+        self.core.health.check()?;
+        let (spec, material) = self.core.unseal(sealed, old)?;
+        self.core.seal(&spec, new, material.expose())
+    }
+
+    async fn random(&self, out: &mut [u8]) -> Result<()> {
+        self.core.health.check()?;
+        self.core.provider.random(out)
+    }
+
+    async fn self_test(&self) -> Result<()> {
+        self.core.health.check_not_zeroized()?;
+        self_test::run(self.core.provider).inspect_err(|_| self.core.health.fail())?;
+        self.core.health.recover();
+        Ok(())
+    }
+
+    async fn zeroize(&self) -> Result<()> {
+        self.core.health.check_not_zeroized()?;
+        self.core.health.zeroize();
+        self.core.root.zeroize()
+    }
+}
+
+impl fmt::Debug for SoftDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftDevice")
+            .field("core", &self.core)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the device shares with the keys that it loaded.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) provider: &'static dyn Provider,
+    pub(crate) health: Health,
+    root: Root,
+}
+
+impl Core {
+    /// Takes a key in its common encoding and seals it.
+    pub(crate) fn import(
+        &self,
+        encoded: &[u8],
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey> {
+        if encoded.len() > KEY_MATERIAL_LEN_MAX {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!(
+                    "the key has {} bytes, at most {KEY_MATERIAL_LEN_MAX} are allowed",
+                    encoded.len()
+                ),
+            ));
+        }
+        let material = self.provider.decode(spec.key_type, encoded)?;
+        let public = if spec.key_type.is_asymmetric() {
+            let parsed = self
+                .provider
+                .parse(spec.key_type, spec.usages, material.expose())?;
+            parsed.public().cloned()
+        } else {
+            None
+        };
+        self.seal_new(spec, binding, &material, public)
+    }
+
+    /// Opens a sealed key.
+    pub(crate) fn unseal(
+        &self,
+        sealed: &SealedKey,
+        binding: &Binding,
+    ) -> Result<(KeySpec, SecretBytes)> {
+        self.root
+            .with_domain_key(|domain_key| seal::unseal(domain_key, sealed, binding))
+    }
+
+    fn seal(&self, spec: &KeySpec, binding: &Binding, material: &[u8]) -> Result<SealedKey> {
+        let mut salt = [0; SALT_LEN];
+        self.provider.random(&mut salt)?;
+        self.root
+            .with_domain_key(|domain_key| seal::seal(domain_key, &salt, spec, binding, material))
+    }
+
+    fn seal_new(
+        &self,
+        spec: &KeySpec,
+        binding: &Binding,
+        material: &SecretBytes,
+        public: Option<PublicKey>,
+    ) -> Result<NewKey> {
+        self.health.check()?;
+        let sealed = self.seal(spec, binding, material.expose())?;
+        Ok(NewKey { sealed, public })
+    }
+}
+
+/// Makes a key and, if it is a pair, tests that its halves belong together.
+fn make_key(
+    provider: &dyn Provider,
+    key_type: KeyType,
+) -> Result<(SecretBytes, Option<PublicKey>)> {
+    let material = provider.generate(key_type)?;
+    if !key_type.is_asymmetric() {
+        return Ok((material, None));
+    }
+    let pair = provider.parse(key_type, key_type.info().usages, material.expose())?;
+    self_test::pairwise(&*pair, key_type)?;
+    let public = pair.public().cloned();
+    Ok((material, public))
+}

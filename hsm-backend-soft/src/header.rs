@@ -1,0 +1,70 @@
+//! The five bytes in front of a sealed or exported key that say what it is: `docs/sealed_key.md`.
+
+use hsm_core::{KeySpec, KeyType, Usages};
+
+/// Length of an encoded header.
+pub(crate) const HEADER_LEN: usize = 5;
+
+const VERSION: u8 = 1;
+const FLAG_EXPORTABLE: u8 = 1;
+
+/// Encodes `spec`: version, key type, usages (big-endian), flags.
+pub(crate) fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
+    let [usages_high, usages_low] = spec.usages.bits().to_be_bytes();
+    let flags = if spec.exportable { FLAG_EXPORTABLE } else { 0 };
+    [
+        VERSION,
+        spec.key_type.code(),
+        usages_high,
+        usages_low,
+        flags,
+    ]
+}
+
+/// Splits `bytes` into the spec of a header and what follows it. `None` if this is no header that [`encode`] makes.
+pub(crate) fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
+    let ([version, key_type, usages_high, usages_low, flags], rest) =
+        bytes.split_first_chunk::<HEADER_LEN>()?;
+    if *version != VERSION || *flags & !FLAG_EXPORTABLE != 0 {
+        return None;
+    }
+    let key_type = KeyType::from_code(*key_type)?;
+    let usages = Usages::from_bits(u16::from_be_bytes([*usages_high, *usages_low]))?;
+    let spec = KeySpec::new(key_type, usages).ok()?;
+    let spec = if *flags & FLAG_EXPORTABLE == 0 {
+        spec
+    } else {
+        spec.exportable()
+    };
+    Some((spec, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm_core::Usage;
+
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign, Usage::Verify]))
+            .unwrap()
+            .exportable();
+        assert_eq!(encode(&spec), [1, 10, 0, 3, 1]);
+        let mut bytes = encode(&spec).to_vec();
+        bytes.extend_from_slice(b"rest");
+        assert_eq!(decode(&bytes), Some((spec, b"rest".as_slice())));
+    }
+
+    #[test]
+    fn what_is_not_a_header_is_refused() {
+        let good = [1, 10, 0, 3, 0];
+        assert!(decode(&good).is_some());
+        for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 255), (2, 0xff), (3, 0), (4, 2)] {
+            let mut bad = good;
+            bad[at] = byte;
+            assert_eq!(decode(&bad), None, "{bad:?}");
+        }
+        assert_eq!(decode(&good[..4]), None);
+    }
+}

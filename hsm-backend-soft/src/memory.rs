@@ -1,0 +1,86 @@
+//! [`LockedPage`]: the page of memory that holds the domain key.
+
+use std::fmt;
+
+use hsm_core::Result;
+use memmap2::MmapMut;
+use zeroize::Zeroize;
+
+use crate::error::failed_io;
+
+/// 32 secret bytes in a page of their own: locked, so that they do not reach the swap device, left out of core dumps,
+/// and wiped on drop.
+///
+/// Systems limit how much memory a process may lock (`ulimit -l`). When the system refuses, the page works as any other
+/// and [`is_locked`](Self::is_locked) says so.
+pub(crate) struct LockedPage {
+    page: MmapMut,
+    locked: bool,
+}
+
+impl LockedPage {
+    /// Bytes that a page holds.
+    pub(crate) const LEN: usize = 32;
+
+    /// Maps a page and lets `fill` write the secret in place.
+    pub(crate) fn init_with(fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
+        let page = MmapMut::map_anon(Self::LEN)
+            .map_err(|source| failed_io("no memory for the domain key", source))?;
+        let locked = page.lock().is_ok() && leave_out_of_dumps(&page);
+        let mut this = Self { page, locked };
+        fill(&mut this.page)?;
+        Ok(this)
+    }
+
+    /// The one way to the bytes; reviewers search for it.
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.page
+    }
+
+    /// Whether the system keeps the page in memory and out of core dumps.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locked
+    }
+}
+
+impl Drop for LockedPage {
+    fn drop(&mut self) {
+        self.page.zeroize();
+    }
+}
+
+impl fmt::Debug for LockedPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockedPage")
+            .field("locked", &self.locked)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn leave_out_of_dumps(page: &MmapMut) -> bool {
+    page.advise(memmap2::Advice::DontDump).is_ok()
+}
+
+/// Other systems have no such advice.
+#[cfg(not(target_os = "linux"))]
+fn leave_out_of_dumps(_page: &MmapMut) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_what_was_filled_in_and_hides_it() {
+        let page = LockedPage::init_with(|bytes| {
+            bytes.fill(0xa5);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(page.expose(), [0xa5; 32]);
+        let debug = format!("{page:?}");
+        assert!(!debug.contains("165") && !debug.contains("a5"), "{debug}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The provider over aws-lc-rs, with AES key wrap from `aes-kw` (aws-lc-rs has no 192-bit key wrap and parses the key
+//! again for every call).
+
+mod aes;
+mod ec;
+mod ed25519;
+mod kdf;
+mod mac;
+mod random;
+mod rsa;
+mod x25519;
+
+use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
+
+use super::{ParsedKey, Provider};
+use crate::error::{failed, invalid};
+
+/// The provider over aws-lc-rs.
+#[derive(Debug)]
+pub(crate) struct AwsLc;
+
+impl Provider for AwsLc {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new("software")
+            .with_key_types(KeyType::all())
+            .with_algorithms(Algorithm::all())
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<()> {
+        random::fill(out)
+    }
+
+    fn generate(&self, key_type: KeyType) -> Result<SecretBytes> {
+        match key_type.info().family {
+            KeyFamily::Rsa => rsa::generate(key_type),
+            KeyFamily::Ec => ec::generate(key_type),
+            KeyFamily::Okp if key_type == KeyType::X25519 => x25519::generate(),
+            KeyFamily::Okp => ed25519::generate(),
+            _ => SecretBytes::try_init_with(key_type.byte_len(), random::fill),
+        }
+    }
+
+    fn decode(&self, key_type: KeyType, encoded: &[u8]) -> Result<SecretBytes> {
+        match key_type.info().family {
+            KeyFamily::Rsa => rsa::decode(key_type, encoded),
+            KeyFamily::Ec => ec::decode(key_type, encoded),
+            KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
+            KeyFamily::Okp => ed25519::decode(encoded),
+            _ if encoded.len() == key_type.byte_len() => Ok(SecretBytes::copy_from(encoded)),
+            _ => Err(invalid(format!(
+                "a key of type {key_type} is {} bytes long, not {}",
+                key_type.byte_len(),
+                encoded.len()
+            ))),
+        }
+    }
+
+    fn encode(&self, key_type: KeyType, material: &[u8]) -> Result<SecretBytes> {
+        match key_type.info().family {
+            KeyFamily::Ec => ec::encode(key_type, material),
+            KeyFamily::Okp if key_type == KeyType::X25519 => Ok(x25519::encode(material)),
+            KeyFamily::Okp => ed25519::encode(material),
+            _ => Ok(SecretBytes::copy_from(material)),
+        }
+    }
+
+    fn parse(
+        &self,
+        key_type: KeyType,
+        usages: Usages,
+        material: &[u8],
+    ) -> Result<Box<dyn ParsedKey>> {
+        Ok(match key_type {
+            KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
+                Box::new(rsa::RsaKey::parse(key_type, usages, material)?)
+            }
+            KeyType::EcP256 | KeyType::EcP384 | KeyType::EcP521 | KeyType::EcP256K => {
+                Box::new(ec::EcKey::parse(key_type, usages, material)?)
+            }
+            KeyType::Ed25519 => Box::new(ed25519::Ed25519Key::parse(material)?),
+            KeyType::X25519 => Box::new(x25519::X25519Key::parse(material)?),
+            KeyType::Aes128 | KeyType::Aes192 | KeyType::Aes256 => {
+                Box::new(aes::AesKey::parse(key_type, usages, material)?)
+            }
+            KeyType::HmacSha256 | KeyType::HmacSha384 | KeyType::HmacSha512 => {
+                Box::new(mac::MacKey::parse(key_type, material)?)
+            }
+            KeyType::Kdk256 => Box::new(kdf::DerivationKey::parse(material)),
+            _ => return Err(unsupported_type(key_type)),
+        })
+    }
+}
+
+/// The registry knows a key type that this provider does not.
+fn unsupported_type(key_type: KeyType) -> hsm_core::Error {
+    hsm_core::Error::new(
+        hsm_core::ErrorKind::Unsupported,
+        format!("the software device has no keys of type {key_type}"),
+    )
+}
+
+/// aws-lc failed where it should not: out of memory, or without randomness.
+fn internal<E>(_: E) -> hsm_core::Error {
+    failed("the cryptographic library failed")
+}
+
+/// Material that was sealed once and no longer parses.
+fn bad_material<E>(_: E) -> hsm_core::Error {
+    crate::error::damaged("the key material does not parse")
+}

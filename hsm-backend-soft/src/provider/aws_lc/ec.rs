@@ -1,0 +1,208 @@
+//! Keys on the NIST curves and secp256k1: ECDSA (FIPS 186-5) and ECDH (NIST SP 800-56A). The material is the scalar.
+
+use std::fmt;
+
+use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
+use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::encoding::{AsBigEndian, EcPrivateKeyBin};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, ParsedPublicKey};
+use hsm_core::{
+    Algorithm, Error, KeyType, PublicKey, Result, SecretBytes, SignInput, Usage, Usages,
+};
+use zeroize::Zeroizing;
+
+use super::{bad_material, internal, unsupported_type};
+use crate::error::{invalid, unsupported};
+use crate::provider::ParsedKey;
+
+/// Makes the material of a new key.
+pub(super) fn generate(key_type: KeyType) -> Result<SecretBytes> {
+    let curve = curve(key_type)?;
+    scalar(&EcdsaKeyPair::generate(curve.signing).map_err(internal)?)
+}
+
+/// Makes material of PKCS#8. A public key inside must be the right one.
+pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<SecretBytes> {
+    let pair = EcdsaKeyPair::from_pkcs8(curve(key_type)?.signing, pkcs8).map_err(|rejected| {
+        invalid(format!(
+            "not a private key of type {key_type} in PKCS#8 DER: {rejected}"
+        ))
+    })?;
+    scalar(&pair)
+}
+
+/// The PKCS#8 of `material`.
+pub(super) fn encode(key_type: KeyType, material: &[u8]) -> Result<SecretBytes> {
+    let document = pair(curve(key_type)?, material)?
+        .to_pkcs8v1()
+        .map_err(internal)?;
+    Ok(SecretBytes::copy_from(document.as_ref()))
+}
+
+/// A key that signs and verifies, or agrees on shared secrets, or both.
+pub(super) struct EcKey {
+    pair: EcdsaKeyPair,
+    verifier: Option<ParsedPublicKey>,
+    agreement: Option<(&'static agreement::Algorithm, PrivateKey)>,
+    curve: &'static Curve,
+    public: PublicKey,
+}
+
+impl EcKey {
+    /// Takes the scalar. ECDH needs a parsed key of its own.
+    pub(super) fn parse(key_type: KeyType, usages: Usages, material: &[u8]) -> Result<Self> {
+        let curve = curve(key_type)?;
+        let pair = pair(curve, material)?;
+        let raw = pair.public_key().as_ref();
+        let verifier = if usages.contains(Usage::Verify) {
+            let verifier = ParsedPublicKey::new(curve.verifying, raw).map_err(bad_material)?;
+            Some(verifier)
+        } else {
+            None
+        };
+        let agreement = match curve.agreement {
+            Some(algorithm) if usages.contains(Usage::DeriveBits) => {
+                let key =
+                    PrivateKey::from_private_key(algorithm, material).map_err(bad_material)?;
+                Some((algorithm, key))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            verifier,
+            agreement,
+            curve,
+            public: PublicKey::from_raw(key_type, raw)?,
+            pair,
+        })
+    }
+
+    fn import_digest(&self, digest: &[u8]) -> Result<Digest> {
+        Digest::import_less_safe(digest, self.curve.digest).map_err(internal)
+    }
+}
+
+impl ParsedKey for EcKey {
+    fn public(&self) -> Option<&PublicKey> {
+        Some(&self.public)
+    }
+
+    fn sign(&self, _algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>> {
+        let signature = match input {
+            SignInput::Message(message) => self.pair.sign(&SystemRandom::new(), message),
+            SignInput::Digest(digest) => self.pair.sign_digest(&self.import_digest(digest)?),
+        };
+        Ok(signature.map_err(internal)?.as_ref().to_vec())
+    }
+
+    fn verify(&self, algorithm: Algorithm, input: SignInput<'_>, signature: &[u8]) -> Result<()> {
+        let verifier = self
+            .verifier
+            .as_ref()
+            .ok_or_else(|| unsupported(algorithm))?;
+        let verdict = match input {
+            SignInput::Message(message) => verifier.verify_sig(message, signature),
+            SignInput::Digest(digest) => {
+                verifier.verify_digest_sig(&self.import_digest(digest)?, signature)
+            }
+        };
+        verdict.map_err(|_| Error::crypto())
+    }
+
+    fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
+        let (curve, key) = self
+            .agreement
+            .as_ref()
+            .ok_or_else(|| unsupported(algorithm))?;
+        let bad_peer =
+            || invalid("the peer's public key is not an uncompressed point of the curve");
+        // The form is checked here because aws-lc would take compressed points and SubjectPublicKeyInfo as well.
+        let uncompressed_len = 1 + 2 * self.public.key_type().byte_len();
+        if peer.as_raw().len() != uncompressed_len || peer.as_raw()[0] != 0x04 {
+            return Err(bad_peer());
+        }
+        let peer = UnparsedPublicKey::new(curve, peer.as_raw());
+        agreement::agree(key, peer, bad_peer(), |secret| {
+            Ok(SecretBytes::copy_from(secret))
+        })
+    }
+}
+
+impl fmt::Debug for EcKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EcKey")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What aws-lc-rs has for one curve.
+struct Curve {
+    signing: &'static EcdsaSigningAlgorithm,
+    verifying: &'static dyn signature::VerificationAlgorithm,
+    digest: &'static digest::Algorithm,
+    agreement: Option<&'static agreement::Algorithm>,
+    scalar_len: usize,
+}
+
+fn curve(key_type: KeyType) -> Result<&'static Curve> {
+    Ok(match key_type {
+        KeyType::EcP256 => &P256,
+        KeyType::EcP384 => &P384,
+        KeyType::EcP521 => &P521,
+        KeyType::EcP256K => &P256K,
+        _ => return Err(unsupported_type(key_type)),
+    })
+}
+
+/// Parses the scalar as an `ECPrivateKey` (RFC 5915) without the optional parts: aws-lc computes the public key and
+/// checks both. Twice as fast as its constructor from a scalar and a public key.
+fn pair(curve: &Curve, material: &[u8]) -> Result<EcdsaKeyPair> {
+    if material.len() != curve.scalar_len {
+        return Err(bad_material(()));
+    }
+    // SEQUENCE { INTEGER 1, OCTET STRING scalar }; the longest scalar is 66 bytes, so every length takes one byte.
+    let scalar_len = u8::try_from(material.len()).map_err(bad_material)?;
+    let mut der = Zeroizing::new(Vec::with_capacity(7 + material.len()));
+    der.extend_from_slice(&[0x30, 5 + scalar_len, 0x02, 0x01, 0x01, 0x04, scalar_len]);
+    der.extend_from_slice(material);
+    EcdsaKeyPair::from_private_key_der(curve.signing, &der).map_err(bad_material)
+}
+
+fn scalar(pair: &EcdsaKeyPair) -> Result<SecretBytes> {
+    let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().map_err(internal)?;
+    Ok(SecretBytes::copy_from(scalar.as_ref()))
+}
+
+static P256: Curve = Curve {
+    signing: &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+    verifying: &signature::ECDSA_P256_SHA256_FIXED,
+    digest: &digest::SHA256,
+    agreement: Some(&agreement::ECDH_P256),
+    scalar_len: 32,
+};
+
+static P384: Curve = Curve {
+    signing: &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+    verifying: &signature::ECDSA_P384_SHA384_FIXED,
+    digest: &digest::SHA384,
+    agreement: Some(&agreement::ECDH_P384),
+    scalar_len: 48,
+};
+
+static P521: Curve = Curve {
+    signing: &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
+    verifying: &signature::ECDSA_P521_SHA512_FIXED,
+    digest: &digest::SHA512,
+    agreement: Some(&agreement::ECDH_P521),
+    scalar_len: 66,
+};
+
+static P256K: Curve = Curve {
+    signing: &signature::ECDSA_P256K1_SHA256_FIXED_SIGNING,
+    verifying: &signature::ECDSA_P256K1_SHA256_FIXED,
+    digest: &digest::SHA256,
+    agreement: None,
+    scalar_len: 32,
+};
