@@ -1,3 +1,68 @@
-//! Keys that software can use and never hold: one handle for local, remote and grouped HSMs.
+//! Keys that software can use and never hold: one handle for an HSM, wherever it is.
+//!
+//! ```
+//! use hsm_client::kinds::EcdsaP384;
+//! use hsm_client::{BuiltInRole, Hsm, Scope, Setup};
+//!
+//! # futures_executor::block_on(async {
+//! let hsm = Hsm::create("memory:", Setup::new("admin", "an administrator's password")).await?;
+//! let admin = hsm.login("admin", "an administrator's password").await?;
+//! admin.create_user("app", "correct horse battery").await?;
+//! admin.assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys).await?;
+//!
+//! let app = hsm.login("app", "correct horse battery").await?;
+//! let key = app.create::<EcdsaP384>("invoices").await?;      // made in the HSM; it never leaves
+//! let signature = key.sign(b"pay 100 to Alice").await?;
+//! key.rotate().await?;                                       // new signatures come from a new version
+//! key.verify(b"pay 100 to Alice", &signature).await?;        // old ones still verify
+//! # Ok::<(), hsm_client::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! With `soft:./dev.hsm` instead of `memory:` the HSM is a folder: keys survive restarts and `kill -9`, several processes
+//! may use it at once, and every use is in an audit log. [`blocking`] is the same for programs without an async runtime;
+//! the async face needs no particular one.
+//!
+//! # Map
+//!
+//! | to | see |
+//! |---|---|
+//! | make or open an HSM | [`Hsm`], [`Setup`], [`OpenOptions`] |
+//! | administer it: users, roles, settings, deleted keys | [`Session`] |
+//! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
+//! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
+//! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`] |
+//! | check the audit log | [`audit`] |
+//! | understand a failure | [`Error`], [`ErrorKind`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod audit;
+pub mod blocking;
+mod clock;
+mod create;
+mod hsm;
+mod key;
+mod local;
+mod open;
+mod session;
+
+pub use clock::SystemClock;
+pub use create::{CreateKey, Handle};
+pub use hsm::{Hsm, OpenOptions, Setup};
+pub use key::{AnyKey, Encrypted, Key, Signature, Wrapped};
+pub use session::Session;
+
+pub use hsm_core::key::typed as kinds;
+pub use hsm_core::lifecycle;
+pub use hsm_core::limits;
+pub use hsm_core::policy::{
+    ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, RotationPolicy,
+    Scope,
+};
+pub use hsm_core::{
+    Algorithm, Attributes, AttributesUpdate, Ciphertext, Clock, Error, ErrorKind, KeyInfo, KeyName,
+    KeyRef, KeySpec, KeyType, Page, PageRequest, PartitionInfo, Principal, PublicKey, Result,
+    SecretBytes, Settings, SettingsUpdate, SignInput, Tags, Timestamp, Usage, Usages, UserInfo,
+    UserUpdate, VersionId,
+};

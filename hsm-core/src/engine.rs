@@ -33,7 +33,7 @@ use crate::policy::{BuiltInRole, RoleAssignment, RoleId, Scope};
 use crate::request::Settings;
 use crate::secret::SecretBytes;
 use crate::service::{Credentials, Principal, Service, Session};
-use crate::store::{Space, Store};
+use crate::store::{Snapshot, Space, Store};
 
 use cache::KeyCache;
 use ledger::{Change, Known};
@@ -311,6 +311,20 @@ impl Service for Engine {
             }
         }
     }
+}
+
+/// The id of the partition that a store holds, which is the id of its journal. It is as good as the store: whoever
+/// verifies the journal under it finds out.
+///
+/// # Errors
+///
+/// [`Damaged`](ErrorKind::Damaged) if the record of the partition is unreadable, and whatever the store returns.
+pub fn partition_id(snapshot: &dyn Snapshot) -> Result<Option<StreamId>> {
+    let Some(bytes) = snapshot.read(Space::Meta, PARTITION_KEY)? else {
+        return Ok(None);
+    };
+    record::from_bytes::<PartitionRecord>("the record of the partition", &bytes)
+        .map(|partition| Some(partition.id))
 }
 
 /// The keys that a partition has for itself. They have no name, so no request reaches them.

@@ -63,7 +63,7 @@ pub use device::{
     Ciphertext, CiphertextRef, DeriveParameters, Device, LoadedKey, NewKey, SignInput,
     WrappedFormat,
 };
-pub use engine::{Engine, EngineSession, Maintenance, Parts, Setup};
+pub use engine::{Engine, EngineSession, Maintenance, Parts, Setup, partition_id};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{
     Attributes, AttributesUpdate, Binding, Jwk, KeyName, KeyRef, KeySpec, Origin, PublicKey,

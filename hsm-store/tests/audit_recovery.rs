@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use child::Child;
 use hsm_core::audit::{
-    AuditSink, ChainHead, Event, Flaw, RequestId, StreamId, Verified, verify_stream,
+    AuditSink, ChainHead, Event, Flaw, RequestId, StreamId, StreamVerifier, Verified, verify_stream,
 };
 use hsm_core::policy::DataAction;
 use hsm_core::{Clock, ErrorKind, KeyType, PublicKey, Timestamp};
@@ -309,14 +309,25 @@ fn verify(folder: &Path, stream: StreamId) -> Result<Verified, Flaw> {
         .into_iter()
         .map(|files| (files.id(), files))
         .collect();
-    verify_stream(stream, files[&stream].frames(), &any_key(), |_, _| ())
+    verify_stream(
+        StreamVerifier::new(stream, &any_key()),
+        files[&stream].frames(),
+        |_, _| (),
+    )
 }
 
 fn verify_all(folder: &Path) -> Vec<Verified> {
     read_stream_files(folder)
         .unwrap()
         .iter()
-        .map(|files| verify_stream(files.id(), files.frames(), &any_key(), |_, _| ()).unwrap())
+        .map(|files| {
+            verify_stream(
+                StreamVerifier::new(files.id(), &any_key()),
+                files.frames(),
+                |_, _| (),
+            )
+            .unwrap()
+        })
         .collect()
 }
 

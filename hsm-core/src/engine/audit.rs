@@ -5,9 +5,7 @@ use super::ledger::append;
 use super::session::Done;
 use super::tree::{Records, damaged};
 use crate::algorithm::Algorithm;
-use crate::audit::{
-    Chain, ChainHead, Checkpoint, Entry, Frame, StreamEvent, StreamId, split_frame,
-};
+use crate::audit::{ChainHead, Checkpoint, Entry, Frame, StreamEvent, StreamId, split_frame};
 use crate::device::SignInput;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PAGE_LEN_MAX;
@@ -197,13 +195,4 @@ fn frames(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<Frame>> {
             .with_source(error)),
         })
         .collect()
-}
-
-/// The journal's chain is the partition's own.
-impl Engine {
-    /// The empty chain of the journal, for whoever verifies it.
-    #[must_use]
-    pub fn journal_start(&self) -> ChainHead {
-        Chain::new(self.0.id).head()
-    }
 }

@@ -250,7 +250,10 @@ impl Engine {
             *self.0.policy.write() = Arc::new(policy);
             self.0.policy_epoch.fetch_add(1, Ordering::Release);
         }
-        if news.everything {
+        if news.zeroized {
+            self.0.zeroized.store(true, Ordering::Relaxed);
+        }
+        if news.everything || news.zeroized {
             self.0.keys.clear();
             known.recent.clear();
             known.recent_from = news.journal.records;
@@ -284,6 +287,8 @@ struct News {
     policy: Option<Policy>,
     /// Too much to list.
     everything: bool,
+    /// Somebody has zeroized the HSM.
+    zeroized: bool,
 }
 
 impl News {
@@ -296,6 +301,7 @@ impl News {
             keys: Vec::new(),
             policy: None,
             everything: false,
+            zeroized: false,
         };
         if anchor.journal.records < from.records {
             return Err(damaged(
@@ -322,6 +328,7 @@ impl News {
                 return Err(damaged(format!("record {at} of the journal was changed")));
             };
             if let Entry::Event(event) = entry {
+                news.zeroized |= event.action == DataAction::Zeroize;
                 if let Some(name) = event.target.strip_prefix("/keys/") {
                     news.keys.push((at, KeyName::new(name)?));
                 } else if !event.target.starts_with("/login/") {

@@ -246,6 +246,12 @@ impl RoleDefinition {
     }
 }
 
+impl From<BuiltInRole> for RoleId {
+    fn from(role: BuiltInRole) -> Self {
+        role.id()
+    }
+}
+
 impl From<BuiltInRole> for RoleDefinition {
     fn from(role: BuiltInRole) -> Self {
         Self {

@@ -21,8 +21,9 @@ pub(crate) fn segment_path(folder: &Path, stream: StreamId, first: u64) -> PathB
 /// ```no_run
 /// # let audit_key: hsm_core::PublicKey = unimplemented!();
 /// for stream in hsm_store::read_stream_files("dev.hsm/audit")? {
-///     let verified = hsm_core::audit::verify_stream(stream.id(), stream.frames(), &audit_key, |number, event| {
-///         println!("{number} {event}");
+///     let verifier = hsm_core::audit::StreamVerifier::new(stream.id(), &audit_key);
+///     let verified = hsm_core::audit::verify_stream(verifier, stream.frames(), |number, entry| {
+///         println!("{number} {entry:?}");
 ///     });
 ///     if let Err(flaw) = verified {
 ///         eprintln!("{flaw}");

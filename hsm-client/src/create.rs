@@ -1,0 +1,179 @@
+//! [`CreateKey`]: the builder of new keys.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use hsm_core::policy::RotationPolicy;
+use hsm_core::{
+    Algorithm, KeyInfo, KeyRef, KeySpec, NewKeyParameters, Request, Result, SecretBytes, Tags,
+    Timestamp, WrappedFormat,
+};
+
+use crate::session::{Session, parse_name};
+
+/// A key that is about to be made. Add what it needs, then `.await` it.
+///
+/// ```
+/// use hsm_client::kinds::Aes256Gcm;
+/// use hsm_client::{RotationPolicy, Session};
+///
+/// # async fn example(session: &Session) -> Result<(), hsm_client::Error> {
+/// let key = session
+///     .create::<Aes256Gcm>("customer-data")
+///     .rotation(RotationPolicy::rotate_after("P90D")?)
+///     .tag("owner", "billing")
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Conflict`](hsm_core::ErrorKind::Conflict) if the name is taken, also by a soft-deleted key;
+/// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) for a name, period or material that is not right;
+/// [`Unsupported`](hsm_core::ErrorKind::Unsupported) if the device has no such keys.
+#[derive(Debug)]
+#[must_use = "nothing is made until it is awaited"]
+pub struct CreateKey<'s, K> {
+    session: &'s Session,
+    name: String,
+    spec: Result<KeySpec>,
+    source: Source,
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    pre_activation: bool,
+    exportable: bool,
+    tags: Vec<(String, String)>,
+    rotation: Option<RotationPolicy>,
+    handle: PhantomData<fn() -> K>,
+}
+
+/// Where the key comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Generate,
+    Clear(SecretBytes),
+    Wrapped {
+        wrapping: KeyRef,
+        algorithm: Algorithm,
+        bytes: Vec<u8>,
+        format: WrappedFormat,
+    },
+}
+
+/// What a builder makes: [`Key`](crate::Key) or [`AnyKey`](crate::AnyKey).
+pub trait Handle: Sized + Send {
+    #[doc(hidden)]
+    fn from_info(session: Session, info: &KeyInfo) -> Self;
+}
+
+impl<'s, K> CreateKey<'s, K> {
+    pub(crate) fn new(
+        session: &'s Session,
+        name: &str,
+        spec: Result<KeySpec>,
+        source: Source,
+    ) -> Self {
+        Self {
+            session,
+            name: name.to_owned(),
+            spec,
+            source,
+            not_before: None,
+            expires: None,
+            pre_activation: false,
+            exportable: false,
+            tags: Vec::new(),
+            rotation: None,
+            handle: PhantomData,
+        }
+    }
+
+    /// Makes the key of no use before `time`.
+    pub fn not_before(mut self, time: Timestamp) -> Self {
+        self.not_before = Some(time);
+        self
+    }
+
+    /// Deactivates the key at `time`: from then on it verifies and decrypts, and neither signs nor encrypts.
+    pub fn expires(mut self, time: Timestamp) -> Self {
+        self.expires = Some(time);
+        self
+    }
+
+    /// Makes the key in pre-activation: of no use until it is activated.
+    pub fn pre_activation(mut self) -> Self {
+        self.pre_activation = true;
+        self
+    }
+
+    /// Lets the key leave the HSM, wrapped under a transport key. Fixed for the life of the key.
+    pub fn exportable(mut self) -> Self {
+        self.exportable = true;
+        self
+    }
+
+    /// Attaches a label.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((name.into(), value.into()));
+        self
+    }
+
+    /// Has new versions made by themselves.
+    pub fn rotation(mut self, policy: RotationPolicy) -> Self {
+        self.rotation = Some(policy);
+        self
+    }
+
+    async fn send(self) -> Result<KeyInfo> {
+        let name = parse_name(&self.name)?;
+        let spec = self.spec?;
+        let spec = if self.exportable {
+            spec.exportable()
+        } else {
+            spec
+        };
+        let mut new = NewKeyParameters::new(spec);
+        new.not_before = self.not_before;
+        new.expires = self.expires;
+        new.pre_activation = self.pre_activation;
+        new.tags = Tags::new(self.tags)?;
+        new.rotation = self.rotation;
+        let request = match &self.source {
+            Source::Generate => Request::CreateKey { name, new },
+            Source::Clear(material) => Request::ImportKey {
+                name,
+                new,
+                material: SecretBytes::copy_from(material.expose()),
+            },
+            Source::Wrapped {
+                wrapping,
+                algorithm,
+                bytes,
+                format,
+            } => Request::ImportWrappedKey {
+                name,
+                new,
+                wrapping: wrapping.clone(),
+                algorithm: *algorithm,
+                wrapped: bytes,
+                format: *format,
+            },
+        };
+        self.session.key_info(request).await
+    }
+}
+
+impl<'s, K: Handle + 's> IntoFuture for CreateKey<'s, K> {
+    type Output = Result<K>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<K>> + Send + 's>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let session = self.session;
+            let info = self.send().await?;
+            Ok(K::from_info(session.clone(), &info))
+        })
+    }
+}

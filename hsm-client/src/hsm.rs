@@ -1,0 +1,341 @@
+//! [`Hsm`]: one handle for an HSM, wherever it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hsm_core::audit::{RequestId, StreamId};
+use hsm_core::{
+    Clock, Credentials, Error, ErrorKind, PublicKey, Result, SecretBytes, Service, Settings,
+};
+
+use crate::clock::SystemClock;
+use crate::local::Local;
+use crate::open;
+use crate::session::Session;
+
+/// An HSM that is open. Cheap to clone; all clones are the same HSM.
+///
+/// ```
+/// use hsm_client::kinds::EcdsaP384;
+/// use hsm_client::{BuiltInRole, Hsm, Scope, Setup};
+///
+/// # futures_executor::block_on(async {
+/// let hsm = Hsm::create("memory:", Setup::new("admin", "an administrator's password")).await?;
+///
+/// let admin = hsm.login("admin", "an administrator's password").await?;
+/// admin.create_user("app", "correct horse battery").await?;
+/// admin.assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys).await?;
+///
+/// let app = hsm.login("app", "correct horse battery").await?;
+/// let key = app.create::<EcdsaP384>("invoices").await?;
+/// let signature = key.sign(b"pay 100 to Alice").await?;
+/// key.verify(b"pay 100 to Alice", &signature).await?;
+/// # Ok::<(), hsm_client::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// When the last handle ([`Hsm`], [`Session`], [`Key`](crate::Key)) of a local HSM is dropped, its audit streams are
+/// closed; [`close`](Hsm::close) does it sooner and says whether it worked.
+#[derive(Clone, Debug)]
+pub struct Hsm {
+    shared: Arc<Shared>,
+}
+
+/// What all handles of one HSM share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) service: Arc<dyn Service>,
+    requests: RequestIds,
+    local: Option<Local>,
+}
+
+impl Shared {
+    pub(crate) fn next_request(&self) -> RequestId {
+        self.requests.next()
+    }
+}
+
+impl Hsm {
+    /// Makes a new HSM at `url` and opens it.
+    ///
+    /// | URL | what |
+    /// |---|---|
+    /// | `soft:PATH` | the software device, with everything in the folder `PATH`, which is made |
+    /// | `memory:` | the software device, and nothing on disk: for tests |
+    ///
+    /// The folder appears when it is complete: a process that dies meanwhile leaves none.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if something is at `PATH` already, [`InvalidInput`](ErrorKind::InvalidInput) for a
+    /// URL or setup that is not right, [`StoreFailed`](ErrorKind::StoreFailed) if the folder cannot be written.
+    pub async fn create(url: &str, setup: Setup) -> Result<Self> {
+        open::create(url, setup).await.map(Self::local)
+    }
+
+    /// Opens the HSM at `url` with the key file in its folder, and the system's clock.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no HSM, [`Unauthenticated`](ErrorKind::Unauthenticated) if it needs a
+    /// passphrase or another key file, [`Damaged`](ErrorKind::Damaged) if it was tampered with.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, OpenOptions::new()).await
+    }
+
+    /// Opens the HSM at `url`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Hsm::open).
+    pub async fn open_with(url: &str, options: OpenOptions) -> Result<Self> {
+        open::open(url, options).await.map(Self::local)
+    }
+
+    /// An HSM over a service of your own: a wrapper, a group, a test double.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFailed`](ErrorKind::DeviceFailed) if the system has no random numbers.
+    pub fn over(service: Arc<dyn Service>) -> Result<Self> {
+        Ok(Self {
+            shared: Arc::new(Shared {
+                service,
+                requests: RequestIds::new()?,
+                local: None,
+            }),
+        })
+    }
+
+    fn local((local, requests): (Local, RequestIds)) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                service: Arc::new(local.engine().clone()),
+                requests,
+                local: Some(local),
+            }),
+        }
+    }
+
+    /// Logs a user in.
+    ///
+    /// # Errors
+    ///
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a wrong name or password,
+    /// [`LockedOut`](ErrorKind::LockedOut) after too many wrong passwords: [`Error::retry_after`] says how long to wait.
+    pub async fn login(&self, user: &str, password: impl AsRef<[u8]>) -> Result<Session> {
+        let session = self
+            .shared
+            .service
+            .login(Credentials::password(user, password)?)
+            .await?;
+        Ok(Session::new(self.shared.clone(), session))
+    }
+
+    /// The id of the partition, for local HSMs.
+    #[must_use]
+    pub fn id(&self) -> Option<StreamId> {
+        self.shared.local.as_ref().map(|local| local.engine().id())
+    }
+
+    /// The key that signs audit checkpoints, for local HSMs. Auditors keep a copy of it elsewhere.
+    #[must_use]
+    pub fn audit_key(&self) -> Option<&PublicKey> {
+        self.shared
+            .local
+            .as_ref()
+            .map(|local| local.engine().audit_key())
+    }
+
+    /// Why the last run of the background maintenance (rotation, retention, audit) failed, if it did.
+    #[must_use]
+    pub fn maintenance_failure(&self) -> Option<String> {
+        self.shared.local.as_ref().and_then(Local::failure)
+    }
+
+    /// Runs the maintenance now instead of waiting for the next second: what is due is rotated and purged, the audit
+    /// log is signed and on disk.
+    ///
+    /// # Errors
+    ///
+    /// What failed; what was done before stays done.
+    pub async fn maintain(&self) -> Result<hsm_core::Maintenance> {
+        match &self.shared.local {
+            Some(local) => local.engine().maintain().await,
+            None => Ok(hsm_core::Maintenance::default()),
+        }
+    }
+
+    /// Ends the background maintenance and closes the audit streams. Sessions that are still open fail from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditFailed`](ErrorKind::AuditFailed) or [`StoreFailed`](ErrorKind::StoreFailed) if the end could not be written;
+    /// the next process to open the HSM notes that.
+    pub async fn close(self) -> Result<()> {
+        match &self.shared.local {
+            Some(local) => local.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a new HSM starts with: its administrator, what protects it at rest, its settings.
+///
+/// ```
+/// use hsm_client::Setup;
+///
+/// let setup = Setup::new("admin", "an administrator's password").passphrase("a long passphrase for the domain key");
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Setup {
+    pub(crate) administrator: String,
+    pub(crate) password: SecretBytes,
+    pub(crate) settings: Settings,
+    pub(crate) options: OpenOptions,
+}
+
+impl Setup {
+    /// A setup with one user, who gets the role Managed HSM Administrator.
+    ///
+    /// The domain key rests under a key file in the HSM's own folder: whoever copies the folder has the keys. Choose
+    /// [`passphrase`](Setup::passphrase), or a [`key_file`](Setup::key_file) on another medium, for anything that
+    /// matters.
+    pub fn new(administrator: impl Into<String>, password: impl AsRef<[u8]>) -> Self {
+        Self {
+            administrator: administrator.into(),
+            password: SecretBytes::copy_from(password.as_ref()),
+            settings: Settings::default(),
+            options: OpenOptions::new(),
+        }
+    }
+
+    /// Puts the domain key under a passphrase (argon2id). Opening the HSM asks for it.
+    pub fn passphrase(mut self, passphrase: impl AsRef<[u8]>) -> Self {
+        self.options = self.options.passphrase(passphrase);
+        self
+    }
+
+    /// Puts the domain key under a key file elsewhere, which is made if it is not there.
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options = self.options.key_file(path);
+        self
+    }
+
+    /// Keeps soft-deleted keys for `days` (7 to 90; 90 if not set).
+    pub fn retention_days(mut self, days: u16) -> Self {
+        self.settings.retention_days = days;
+        self
+    }
+
+    /// Lets nobody purge a key before its retention period is over. Cannot be undone.
+    pub fn purge_protection(mut self) -> Self {
+        self.settings.purge_protection = true;
+        self
+    }
+
+    /// Takes the time from `clock`: for tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.options = self.options.clock(clock);
+        self
+    }
+}
+
+/// How to open an HSM that does not rest under the key file in its folder.
+#[derive(Debug)]
+#[must_use]
+pub struct OpenOptions {
+    pub(crate) unlock: Unlock,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) maintenance: Maintain,
+}
+
+/// Whether the opener runs the maintenance.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Maintain {
+    /// A thread does, every second.
+    InBackground,
+    /// The caller does.
+    OnDemand,
+}
+
+/// What opens the domain key.
+#[derive(Debug)]
+pub(crate) enum Unlock {
+    /// The key file in the HSM's folder.
+    OwnKeyFile,
+    KeyFile(PathBuf),
+    Passphrase(SecretBytes),
+}
+
+impl OpenOptions {
+    /// The key file in the HSM's folder, the system's clock, maintenance in the background.
+    pub fn new() -> Self {
+        Self {
+            unlock: Unlock::OwnKeyFile,
+            clock: Arc::new(SystemClock),
+            maintenance: Maintain::InBackground,
+        }
+    }
+
+    /// The passphrase that the domain key rests under.
+    pub fn passphrase(mut self, passphrase: impl AsRef<[u8]>) -> Self {
+        self.unlock = Unlock::Passphrase(SecretBytes::copy_from(passphrase.as_ref()));
+        self
+    }
+
+    /// The key file that the domain key rests under.
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.unlock = Unlock::KeyFile(path.into());
+        self
+    }
+
+    /// Takes the time from `clock`: for tests.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts no background thread: the caller runs [`Hsm::maintain`], every
+    /// [`AUDIT_SYNC_INTERVAL`](hsm_core::limits::AUDIT_SYNC_INTERVAL) at the latest.
+    pub fn without_background_maintenance(mut self) -> Self {
+        self.maintenance = Maintain::OnDemand;
+        self
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Makes the ids of this process's requests: 64 random bits, and a counter.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Result<Self> {
+        let process = getrandom::u64()
+            .map_err(|_| Error::new(ErrorKind::DeviceFailed, "the system has no random numbers"))?;
+        Ok(Self {
+            process,
+            next: AtomicU64::new(1),
+        })
+    }
+
+    /// The random bits, for names that must be this process's own.
+    pub(crate) fn first(&self) -> u64 {
+        self.process
+    }
+
+    fn next(&self) -> RequestId {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        RequestId::from_u128(u128::from(self.process) << 64 | u128::from(next))
+    }
+}

@@ -1,0 +1,883 @@
+//! [`Key`]: a handle that can do what its kind says and nothing else. [`AnyKey`]: one for tools.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use hsm_core::key::typed::{
+    Aead, Agreement, Authenticating, Derivation, Encrypting, KeyKind, Signing, SigningDigests,
+    Transport, Wrapping,
+};
+use hsm_core::policy::RotationPolicy;
+use hsm_core::{
+    Algorithm, AttributesUpdate, Ciphertext, CiphertextRef, Error, ErrorKind, KeyInfo, KeyName,
+    KeyRef, KeySpec, Page, PageRequest, PublicKey, Request, Response, Result, SecretBytes,
+    SignInput, VersionId,
+};
+
+use crate::create::Handle;
+use crate::session::{Session, unexpected};
+
+/// A key of the HSM, used through a session. Cheap to clone.
+///
+/// It follows rotation: operations use the current version, unless the handle is [`at`](Key::at) one version. What
+/// verifies or decrypts finds the version that signed or encrypted in the [`Signature`], [`Encrypted`] or [`Wrapped`].
+///
+/// A signing key signs:
+///
+/// ```
+/// use hsm_client::{Key, kinds::EcdsaP384};
+///
+/// async fn sign(key: &Key<EcdsaP384>) -> hsm_client::Result<Vec<u8>> {
+///     Ok(key.sign(b"message").await?.into_bytes())
+/// }
+/// ```
+///
+/// An encryption key has no `sign` at all:
+///
+/// ```compile_fail,E0599
+/// use hsm_client::{Key, kinds::Aes256Gcm};
+///
+/// async fn sign(key: &Key<Aes256Gcm>) -> hsm_client::Result<Vec<u8>> {
+///     Ok(key.sign(b"message").await?.into_bytes())
+/// }
+/// ```
+///
+/// A key-wrapping key does not decrypt, so that nobody unwraps a key as if it were data:
+///
+/// ```compile_fail,E0599
+/// use hsm_client::{Encrypted, Key, kinds::Aes256Kwp};
+///
+/// async fn decrypt(key: &Key<Aes256Kwp>, data: &Encrypted) {
+///     key.decrypt(data).await;
+/// }
+/// ```
+///
+/// Ed25519 signs messages, not digests:
+///
+/// ```compile_fail,E0599
+/// use hsm_client::{Key, kinds::Ed25519};
+///
+/// async fn sign(key: &Key<Ed25519>) {
+///     key.sign_digest(&[0; 64]).await;
+/// }
+/// ```
+///
+/// And a handle of one kind is not one of another:
+///
+/// ```compile_fail,E0308
+/// use hsm_client::{Key, kinds::{EcdsaP256, EcdsaP384}};
+///
+/// fn mix(key: Key<EcdsaP256>) -> Key<EcdsaP384> {
+///     key
+/// }
+/// ```
+pub struct Key<A> {
+    session: Session,
+    key: KeyRef,
+    kind: PhantomData<fn() -> A>,
+}
+
+/// A signature or a message authentication code, with the key version that made it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Signature {
+    bytes: Vec<u8>,
+    version: Option<VersionId>,
+}
+
+/// A ciphertext with the key version that made it, and initialization vector and tag if there are any.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Encrypted {
+    version: VersionId,
+    ciphertext: Ciphertext,
+}
+
+/// A wrapped key with the key version that wrapped it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Wrapped {
+    version: VersionId,
+    bytes: Vec<u8>,
+}
+
+impl<A> Key<A> {
+    fn new(session: Session, key: KeyRef) -> Self {
+        Self {
+            session,
+            key,
+            kind: PhantomData,
+        }
+    }
+
+    /// The key's name.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.key.name
+    }
+
+    /// The one version that this handle uses; `None` if it follows rotation.
+    #[must_use]
+    pub fn version(&self) -> Option<VersionId> {
+        self.key.version
+    }
+
+    /// A handle for one version of the key.
+    #[must_use]
+    pub fn at(&self, version: VersionId) -> Self {
+        Self::new(self.session.clone(), self.at_version(version))
+    }
+
+    pub(crate) fn at_version(&self, version: VersionId) -> KeyRef {
+        KeyRef::version(self.key.name.clone(), version)
+    }
+
+    /// The version that made a signature, if it says so; this handle's otherwise.
+    fn maker(&self, version: Option<VersionId>) -> KeyRef {
+        version.map_or_else(|| self.key.clone(), |version| self.at_version(version))
+    }
+
+    /// What is known of the key version: attributes, state, public half.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if the key was deleted meanwhile.
+    pub async fn info(&self) -> Result<KeyInfo> {
+        let key = self.key.clone();
+        self.session.key_info(Request::GetKey { key }).await
+    }
+
+    /// The public half, to give to those who verify or wrap.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a symmetric key.
+    pub async fn public_key(&self) -> Result<PublicKey> {
+        self.info().await?.public.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("key {} is symmetric and has no public half", self.key),
+            )
+        })
+    }
+
+    /// The versions of the key, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`info`](Key::info).
+    pub async fn versions(&self, page: PageRequest) -> Result<Page<KeyInfo>> {
+        let name = self.key.name.clone();
+        self.session
+            .key_page(Request::ListVersions { name, page })
+            .await
+    }
+
+    /// Changes attributes of the key version.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](ErrorKind::KeyState) if the lifecycle has no such step, [`InvalidInput`](ErrorKind::InvalidInput) if a
+    /// usage would be added.
+    pub async fn update(&self, update: AttributesUpdate) -> Result<KeyInfo> {
+        let key = self.key.clone();
+        self.session
+            .key_info(Request::UpdateKey { key, update })
+            .await
+    }
+
+    /// Makes a new version, which becomes the current one. Old versions stay as they are: they verify and decrypt what
+    /// they made.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) beyond 100 versions.
+    pub async fn rotate(&self) -> Result<VersionId> {
+        let name = self.key.name.clone();
+        Ok(self
+            .session
+            .key_info(Request::RotateKey { name })
+            .await?
+            .version)
+    }
+
+    /// When new versions are made by themselves.
+    ///
+    /// # Errors
+    ///
+    /// As [`info`](Key::info).
+    pub async fn rotation_policy(&self) -> Result<Option<RotationPolicy>> {
+        let name = self.key.name.clone();
+        match self
+            .session
+            .call(Request::GetRotationPolicy { name })
+            .await?
+        {
+            Response::RotationPolicy(policy) => Ok(policy),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sets when new versions are made by themselves, or stops it with `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`info`](Key::info).
+    pub async fn set_rotation_policy(
+        &self,
+        policy: impl Into<Option<RotationPolicy>>,
+    ) -> Result<()> {
+        let request = Request::SetRotationPolicy {
+            name: self.key.name.clone(),
+            policy: policy.into(),
+        };
+        self.session.done(request).await
+    }
+
+    /// Soft-deletes the key with all its versions. [`Session::recover_key`] brings it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`info`](Key::info).
+    pub async fn delete(&self) -> Result<KeyInfo> {
+        let name = self.key.name.clone();
+        self.session.key_info(Request::DeleteKey { name }).await
+    }
+
+    /// Wraps the key under a transport key, to take it to another HSM. It must have been made
+    /// [exportable](crate::CreateKey::exportable).
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`](ErrorKind::Denied) if the key is not exportable.
+    pub async fn export<T: Transport>(&self, transport: &Key<T>) -> Result<Wrapped> {
+        self.session
+            .wrapped(Request::ExportKey {
+                key: self.key.clone(),
+                wrapping: transport.key.clone(),
+                algorithm: T::ALGORITHM,
+            })
+            .await
+    }
+}
+
+impl<A: Signing> Key<A> {
+    /// Signs a message of at most 16 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](ErrorKind::KeyState) if the key is not active.
+    pub async fn sign(&self, message: &[u8]) -> Result<Signature> {
+        self.sign_input(SignInput::Message(message)).await
+    }
+
+    /// Verifies a signature of any version of the key.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if it is not right, [`KeyState`](ErrorKind::KeyState) if the key may not
+    /// verify.
+    pub async fn verify(&self, message: &[u8], signature: &Signature) -> Result<()> {
+        self.verify_input(SignInput::Message(message), signature)
+            .await
+    }
+
+    async fn sign_input(&self, input: SignInput<'_>) -> Result<Signature> {
+        self.session
+            .signature(Request::Sign {
+                key: self.key.clone(),
+                algorithm: A::ALGORITHM,
+                input,
+            })
+            .await
+    }
+
+    async fn verify_input(&self, input: SignInput<'_>, signature: &Signature) -> Result<()> {
+        let request = Request::Verify {
+            key: self.maker(signature.version),
+            algorithm: A::ALGORITHM,
+            input,
+            signature: &signature.bytes,
+        };
+        self.session.done(request).await
+    }
+}
+
+impl<A: SigningDigests> Key<A> {
+    /// Signs a digest that the caller computed with the algorithm's hash.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is of another length.
+    pub async fn sign_digest(&self, digest: &[u8]) -> Result<Signature> {
+        self.sign_input(SignInput::Digest(digest)).await
+    }
+
+    /// Verifies a signature over a digest.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Key::verify).
+    pub async fn verify_digest(&self, digest: &[u8], signature: &Signature) -> Result<()> {
+        self.verify_input(SignInput::Digest(digest), signature)
+            .await
+    }
+}
+
+impl<A: Authenticating> Key<A> {
+    /// Computes a message authentication code.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](ErrorKind::KeyState) if the key is not active.
+    pub async fn mac(&self, message: &[u8]) -> Result<Signature> {
+        self.session
+            .signature(Request::Mac {
+                key: self.key.clone(),
+                algorithm: A::ALGORITHM,
+                message,
+            })
+            .await
+    }
+
+    /// Checks a message authentication code, in constant time.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if it is not right.
+    pub async fn verify_mac(&self, message: &[u8], tag: &Signature) -> Result<()> {
+        let request = Request::VerifyMac {
+            key: self.maker(tag.version),
+            algorithm: A::ALGORITHM,
+            message,
+            tag: &tag.bytes,
+        };
+        self.session.done(request).await
+    }
+}
+
+impl<A: Encrypting> Key<A> {
+    /// Encrypts at most 16 MiB. The HSM chooses the initialization vector.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](ErrorKind::KeyState) if the key is not active.
+    pub async fn encrypt(&self, plaintext: &[u8]) -> Result<Encrypted> {
+        self.session
+            .encrypted(self.key.clone(), A::ALGORITHM, plaintext, b"")
+            .await
+    }
+
+    /// Decrypts what any version of the key encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if the ciphertext is not right, [`KeyState`](ErrorKind::KeyState) if the
+    /// key may not decrypt.
+    pub async fn decrypt(&self, data: &Encrypted) -> Result<SecretBytes> {
+        self.session
+            .decrypted(
+                self.at_version(data.version),
+                A::ALGORITHM,
+                data.ciphertext.as_ref(),
+                b"",
+            )
+            .await
+    }
+}
+
+impl<A: Aead> Key<A> {
+    /// Encrypts, and authenticates `aad` along with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Key::encrypt).
+    pub async fn encrypt_with_aad(&self, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted> {
+        self.session
+            .encrypted(self.key.clone(), A::ALGORITHM, plaintext, aad)
+            .await
+    }
+
+    /// Decrypts what was encrypted with the same `aad`.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Key::decrypt).
+    pub async fn decrypt_with_aad(&self, data: &Encrypted, aad: &[u8]) -> Result<SecretBytes> {
+        self.session
+            .decrypted(
+                self.at_version(data.version),
+                A::ALGORITHM,
+                data.ciphertext.as_ref(),
+                aad,
+            )
+            .await
+    }
+}
+
+impl<A: Wrapping> Key<A> {
+    /// Wraps the bytes of a key that the caller holds, a data key for example.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a length that the algorithm does not wrap.
+    pub async fn wrap(&self, key: &[u8]) -> Result<Wrapped> {
+        let request = Request::Wrap {
+            key: self.key.clone(),
+            algorithm: A::ALGORITHM,
+            plaintext: key,
+        };
+        self.session.wrapped(request).await
+    }
+
+    /// Unwraps what any version of the key wrapped.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if it is not right.
+    pub async fn unwrap(&self, wrapped: &Wrapped) -> Result<SecretBytes> {
+        let request = Request::Unwrap {
+            key: self.at_version(wrapped.version),
+            algorithm: A::ALGORITHM,
+            wrapped: &wrapped.bytes,
+        };
+        self.session.secret(request).await
+    }
+}
+
+impl<A: Agreement> Key<A> {
+    /// Agrees on a shared secret with the holder of `peer`. Put it through a KDF before use.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `peer` is of another curve.
+    pub async fn agree(&self, peer: &PublicKey) -> Result<SecretBytes> {
+        let request = Request::Agree {
+            key: self.key.clone(),
+            algorithm: A::ALGORITHM,
+            peer,
+        };
+        self.session.secret(request).await
+    }
+}
+
+impl<A: Derivation> Key<A> {
+    /// Derives `len` bytes with HKDF (RFC 5869).
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) above 1 KiB.
+    pub async fn hkdf(&self, salt: &[u8], info: &[u8], len: usize) -> Result<SecretBytes> {
+        self.derive(A::HKDF, salt, info, len).await
+    }
+
+    /// Derives `len` bytes with the counter-mode KDF of NIST SP 800-108.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) above 1 KiB.
+    pub async fn kbkdf(&self, label: &[u8], context: &[u8], len: usize) -> Result<SecretBytes> {
+        self.derive(A::KBKDF, label, context, len).await
+    }
+
+    async fn derive(
+        &self,
+        algorithm: Algorithm,
+        salt_or_label: &[u8],
+        info_or_context: &[u8],
+        len: usize,
+    ) -> Result<SecretBytes> {
+        let request = Request::Derive {
+            key: self.key.clone(),
+            algorithm,
+            salt_or_label,
+            info_or_context,
+            len,
+        };
+        self.session.secret(request).await
+    }
+}
+
+impl<A> Clone for Key<A> {
+    fn clone(&self) -> Self {
+        Self::new(self.session.clone(), self.key.clone())
+    }
+}
+
+impl<A> fmt::Debug for Key<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.key)
+    }
+}
+
+impl<A: KeyKind> Handle for Key<A> {
+    fn from_info(session: Session, info: &KeyInfo) -> Self {
+        Self::new(session, info.name.clone().into())
+    }
+}
+
+/// A key whose type is known only at run time, for tools. The engine checks what the compiler checks for a [`Key`].
+#[derive(Clone, Debug)]
+pub struct AnyKey {
+    key: Key<()>,
+    spec: KeySpec,
+}
+
+impl AnyKey {
+    pub(crate) fn new(session: Session, key: KeyRef, info: &KeyInfo) -> Self {
+        Self {
+            key: Key::new(session, key),
+            spec: info.attributes.spec,
+        }
+    }
+
+    /// Type, usages, and whether the key may leave wrapped.
+    #[must_use]
+    pub fn spec(&self) -> &KeySpec {
+        &self.spec
+    }
+
+    /// The handle for what every key can do: info, rotation, deletion.
+    #[must_use]
+    pub fn handle(&self) -> &Key<()> {
+        &self.key
+    }
+
+    /// The typed handle.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the key is of another type or lacks a usage that `A` stands for.
+    pub fn typed<A: KeyKind>(self) -> Result<Key<A>> {
+        if self.spec.key_type != A::KEY_TYPE {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "key {} is of type {}, not {}",
+                    self.key.key,
+                    self.spec.key_type,
+                    A::KEY_TYPE
+                ),
+            ));
+        }
+        if !A::USAGES.is_subset_of(self.spec.usages) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "key {} may not be used for: {}; it may be used for: {}",
+                    self.key.key,
+                    A::USAGES.without(self.spec.usages),
+                    self.spec.usages
+                ),
+            ));
+        }
+        Ok(Key::new(self.key.session, self.key.key))
+    }
+
+    /// Signs.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key.
+    pub async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Signature> {
+        self.key
+            .session
+            .signature(Request::Sign {
+                key: self.key.key.clone(),
+                algorithm,
+                input,
+            })
+            .await
+    }
+
+    /// Verifies a signature.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if it is not right.
+    pub async fn verify(
+        &self,
+        algorithm: Algorithm,
+        input: SignInput<'_>,
+        signature: &Signature,
+    ) -> Result<()> {
+        let request = Request::Verify {
+            key: self.key.maker(signature.version),
+            algorithm,
+            input,
+            signature: &signature.bytes,
+        };
+        self.key.session.done(request).await
+    }
+
+    /// Encrypts.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key.
+    pub async fn encrypt(
+        &self,
+        algorithm: Algorithm,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Encrypted> {
+        self.key
+            .session
+            .encrypted(self.key.key.clone(), algorithm, plaintext, aad)
+            .await
+    }
+
+    /// Decrypts.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if the ciphertext is not right.
+    pub async fn decrypt(
+        &self,
+        algorithm: Algorithm,
+        data: &Encrypted,
+        aad: &[u8],
+    ) -> Result<SecretBytes> {
+        let key = self.key.at_version(data.version);
+        self.key
+            .session
+            .decrypted(key, algorithm, data.ciphertext.as_ref(), aad)
+            .await
+    }
+
+    /// Wraps the bytes of a key that the caller holds.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key.
+    pub async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Wrapped> {
+        let request = Request::Wrap {
+            key: self.key.key.clone(),
+            algorithm,
+            plaintext: key,
+        };
+        self.key.session.wrapped(request).await
+    }
+
+    /// Unwraps.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if it is not right.
+    pub async fn unwrap(&self, algorithm: Algorithm, wrapped: &Wrapped) -> Result<SecretBytes> {
+        let request = Request::Unwrap {
+            key: self.key.at_version(wrapped.version),
+            algorithm,
+            wrapped: &wrapped.bytes,
+        };
+        self.key.session.secret(request).await
+    }
+}
+
+impl Handle for AnyKey {
+    fn from_info(session: Session, info: &KeyInfo) -> Self {
+        Self::new(session, info.name.clone().into(), info)
+    }
+}
+
+impl Session {
+    async fn signature(&self, request: Request<'_>) -> Result<Signature> {
+        match self.call(request).await? {
+            Response::Signature { bytes, version } => Ok(Signature::made_by(version, bytes)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn wrapped(&self, request: Request<'_>) -> Result<Wrapped> {
+        match self.call(request).await? {
+            Response::Wrapped { bytes, version } => Ok(Wrapped::new(version, bytes)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn encrypted(
+        &self,
+        key: KeyRef,
+        algorithm: Algorithm,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Encrypted> {
+        let request = Request::Encrypt {
+            key,
+            algorithm,
+            plaintext,
+            iv: None,
+            aad,
+        };
+        match self.call(request).await? {
+            Response::Ciphertext {
+                ciphertext,
+                version,
+            } => Ok(Encrypted {
+                version,
+                ciphertext,
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn decrypted(
+        &self,
+        key: KeyRef,
+        algorithm: Algorithm,
+        ciphertext: CiphertextRef<'_>,
+        aad: &[u8],
+    ) -> Result<SecretBytes> {
+        self.secret(Request::Decrypt {
+            key,
+            algorithm,
+            ciphertext,
+            aad,
+        })
+        .await
+    }
+}
+
+impl Signature {
+    /// A signature of the key's current version.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            version: None,
+        }
+    }
+
+    /// A signature of one version of the key.
+    #[must_use]
+    pub fn made_by(version: VersionId, bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            version: Some(version),
+        }
+    }
+
+    /// The version that made it, if it is known.
+    #[must_use]
+    pub fn version(&self) -> Option<VersionId> {
+        self.version
+    }
+
+    /// The signature: r‖s for ECDSA, as long as the modulus for RSA.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The signature.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Wrapped {
+    /// What one version of a key wrapped.
+    #[must_use]
+    pub fn new(version: VersionId, bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            version,
+            bytes: bytes.into(),
+        }
+    }
+
+    /// The version that wrapped it.
+    #[must_use]
+    pub fn version(&self) -> VersionId {
+        self.version
+    }
+
+    /// The wrapped key.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The version and the wrapped key in one, for storage: 16 bytes, then the rest.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.version.to_bytes()[..], &self.bytes].concat()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is cut off.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (version, bytes) = bytes.split_first_chunk().ok_or_else(cut_off)?;
+        Ok(Self::new(VersionId::from_bytes(*version), bytes))
+    }
+}
+
+impl Encrypted {
+    /// What one version of a key encrypted.
+    #[must_use]
+    pub fn new(version: VersionId, ciphertext: Ciphertext) -> Self {
+        Self {
+            version,
+            ciphertext,
+        }
+    }
+
+    /// The version that encrypted.
+    #[must_use]
+    pub fn version(&self) -> VersionId {
+        self.version
+    }
+
+    /// Ciphertext, initialization vector and tag.
+    #[must_use]
+    pub fn ciphertext(&self) -> &Ciphertext {
+        &self.ciphertext
+    }
+
+    /// All of it in one, for storage: version (16 bytes), length of the IV, IV, length of the tag, tag, ciphertext.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Ciphertext {
+            ciphertext,
+            iv,
+            tag,
+        } = &self.ciphertext;
+        let mut bytes = Vec::with_capacity(18 + iv.len() + tag.len() + ciphertext.len());
+        bytes.extend_from_slice(&self.version.to_bytes());
+        for part in [iv, tag] {
+            // Both are at most 16 bytes.
+            bytes.push(part.len().to_le_bytes()[0]);
+            bytes.extend_from_slice(part);
+        }
+        bytes.extend_from_slice(ciphertext);
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is cut off.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (version, rest) = bytes.split_first_chunk().ok_or_else(cut_off)?;
+        let (iv, rest) = split_part(rest)?;
+        let (tag, ciphertext) = split_part(rest)?;
+        Ok(Self {
+            version: VersionId::from_bytes(*version),
+            ciphertext: Ciphertext {
+                ciphertext: ciphertext.to_vec(),
+                iv: iv.to_vec(),
+                tag: tag.to_vec(),
+            },
+        })
+    }
+}
+
+fn split_part(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first().ok_or_else(cut_off)?;
+    rest.split_at_checked(usize::from(*len)).ok_or_else(cut_off)
+}
+
+fn cut_off() -> Error {
+    Error::new(ErrorKind::InvalidInput, "the bytes are cut off")
+}

@@ -1,0 +1,455 @@
+//! [`Session`]: what a principal who is logged in can do.
+
+use std::sync::Arc;
+
+use hsm_core::audit::{Frame, StreamId};
+use hsm_core::key::typed::{KeyKind, Transport};
+use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, Scope};
+use hsm_core::{
+    Error, ErrorKind, KeyInfo, KeyName, KeyRef, KeySpec, Page, PageRequest, PartitionInfo,
+    Principal, Request, Response, Result, SecretBytes, SettingsUpdate, UserInfo, UserUpdate,
+    WrappedFormat,
+};
+
+use crate::create::{CreateKey, Source};
+use crate::hsm::Shared;
+use crate::key::{AnyKey, Key, Wrapped};
+
+/// A principal's session. Cheap to clone; all clones are the same session, which ends with [`logout`](Session::logout),
+/// when it was not used for 15 minutes, or after 12 hours.
+///
+/// Every method can fail with [`Denied`](ErrorKind::Denied), which names the data action and scope that the principal
+/// lacks, and with [`Unauthenticated`](ErrorKind::Unauthenticated) when the session has ended.
+#[derive(Clone, Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+    session: Arc<dyn hsm_core::Session>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, session: Arc<dyn hsm_core::Session>) -> Self {
+        Self { shared, session }
+    }
+
+    /// Sends a request as it is: what the typed methods are made of.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the HSM answers.
+    pub async fn call(&self, request: Request<'_>) -> Result<Response> {
+        self.session.call(self.shared.next_request(), request).await
+    }
+
+    /// Who is logged in.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        self.session.principal()
+    }
+
+    /// Ends the session, with all its clones and keys.
+    pub async fn logout(&self) {
+        self.session.logout().await;
+    }
+
+    // Keys.
+
+    /// Makes a key: `session.create::<EcdsaP384>("invoices").await?`. The builder takes more before it is awaited.
+    pub fn create<A: KeyKind>(&self, name: &str) -> CreateKey<'_, Key<A>> {
+        let spec = KeySpec::new(A::KEY_TYPE, A::USAGES);
+        CreateKey::new(self, name, spec, Source::Generate)
+    }
+
+    /// Makes a key of a type that is known only at run time.
+    pub fn create_any(&self, name: &str, spec: KeySpec) -> CreateKey<'_, AnyKey> {
+        CreateKey::new(self, name, Ok(spec), Source::Generate)
+    }
+
+    /// Imports a key that the caller holds in clear: PKCS#8 DER, or raw octets for symmetric keys.
+    pub fn import<A: KeyKind>(&self, name: &str, material: SecretBytes) -> CreateKey<'_, Key<A>> {
+        let spec = KeySpec::new(A::KEY_TYPE, A::USAGES);
+        CreateKey::new(self, name, spec, Source::Clear(material))
+    }
+
+    /// Imports a key that was [exported](Key::export) from an HSM that knows the same transport key.
+    pub fn import_wrapped<A: KeyKind, T: Transport>(
+        &self,
+        name: &str,
+        transport: &Key<T>,
+        wrapped: &Wrapped,
+    ) -> CreateKey<'_, Key<A>> {
+        self.unwrap_into(name, transport, wrapped, WrappedFormat::Bound)
+    }
+
+    /// Imports a key of another system, wrapped under a transport key of this HSM: bare PKCS#8 DER or raw octets (bring
+    /// your own key). Such a key is never exportable.
+    pub fn import_wrapped_bare<A: KeyKind, T: Transport>(
+        &self,
+        name: &str,
+        transport: &Key<T>,
+        wrapped: &Wrapped,
+    ) -> CreateKey<'_, Key<A>> {
+        self.unwrap_into(name, transport, wrapped, WrappedFormat::Bare)
+    }
+
+    fn unwrap_into<A: KeyKind, T: Transport>(
+        &self,
+        name: &str,
+        transport: &Key<T>,
+        wrapped: &Wrapped,
+        format: WrappedFormat,
+    ) -> CreateKey<'_, Key<A>> {
+        let spec = KeySpec::new(A::KEY_TYPE, A::USAGES);
+        let source = Source::Wrapped {
+            wrapping: transport.at_version(wrapped.version()),
+            algorithm: T::ALGORITHM,
+            bytes: wrapped.bytes().to_vec(),
+            format,
+        };
+        CreateKey::new(self, name, spec, source)
+    }
+
+    /// A handle for a key that exists. Without a version in the name it follows rotation: the current version is used.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound), or [`InvalidInput`](ErrorKind::InvalidInput) if the key is of another type or
+    /// lacks a usage that `A` stands for.
+    pub async fn key<A: KeyKind>(&self, name: &str) -> Result<Key<A>> {
+        self.any_key(name).await?.typed()
+    }
+
+    /// A handle for a key of a type that is known only at run time.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn any_key(&self, name: &str) -> Result<AnyKey> {
+        let key: KeyRef = name.parse()?;
+        let info = self.key_info(Request::GetKey { key: key.clone() }).await?;
+        Ok(AnyKey::new(self.clone(), key, &info))
+    }
+
+    /// Lists keys by name: the current version of each.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn list_keys(&self, page: PageRequest) -> Result<Page<KeyInfo>> {
+        self.key_page(Request::ListKeys { page }).await
+    }
+
+    /// Lists soft-deleted keys by name.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn list_deleted_keys(&self, page: PageRequest) -> Result<Page<KeyInfo>> {
+        self.key_page(Request::ListDeletedKeys { page }).await
+    }
+
+    /// A soft-deleted key.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if it is not soft-deleted.
+    pub async fn deleted_key(&self, name: &str) -> Result<KeyInfo> {
+        let name = name.parse()?;
+        self.key_info(Request::GetDeletedKey { name }).await
+    }
+
+    /// Brings a soft-deleted key back, with all its versions.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if it is not soft-deleted.
+    pub async fn recover_key(&self, name: &str) -> Result<KeyInfo> {
+        let name = name.parse()?;
+        self.key_info(Request::RecoverKey { name }).await
+    }
+
+    /// Destroys a soft-deleted key with all its versions, for good.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if it is not soft-deleted, [`KeyState`](ErrorKind::KeyState) under purge
+    /// protection.
+    pub async fn purge_key(&self, name: &str) -> Result<()> {
+        let name = name.parse()?;
+        self.done(Request::PurgeKey { name }).await
+    }
+
+    /// Random bytes from the device, at most 64 KiB.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded).
+    pub async fn random(&self, len: usize) -> Result<SecretBytes> {
+        self.secret(Request::Random { len }).await
+    }
+
+    // Roles.
+
+    /// The role definitions: the built-in ones, then the custom ones.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn role_definitions(&self) -> Result<Vec<RoleDefinition>> {
+        match self.call(Request::ListRoleDefinitions).await? {
+            Response::RoleDefinitions(definitions) => Ok(definitions),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Creates a custom role, or replaces the one with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if another role has the name, [`LimitExceeded`](ErrorKind::LimitExceeded).
+    pub async fn define_role(
+        &self,
+        id: RoleId,
+        name: &str,
+        description: &str,
+        actions: ActionSet,
+    ) -> Result<()> {
+        let definition = RoleDefinition::new(id, name, description, actions)?;
+        self.done(Request::PutRoleDefinition { definition }).await
+    }
+
+    /// Deletes a custom role.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) while somebody has it.
+    pub async fn delete_role(&self, id: RoleId) -> Result<()> {
+        self.done(Request::DeleteRoleDefinition { id }).await
+    }
+
+    /// The role assignments, of one scope or all.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn role_assignments(&self, scope: Option<Scope>) -> Result<Vec<RoleAssignment>> {
+        match self.call(Request::ListRoleAssignments { scope }).await? {
+            Response::RoleAssignments(assignments) => Ok(assignments),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives a principal a role at a scope.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such role, [`Conflict`](ErrorKind::Conflict) if the principal has it
+    /// there already, [`LimitExceeded`](ErrorKind::LimitExceeded).
+    pub async fn assign_role(
+        &self,
+        role: impl Into<RoleId>,
+        principal: &str,
+        scope: Scope,
+    ) -> Result<RoleAssignment> {
+        let request = Request::CreateRoleAssignment {
+            id: None,
+            role: role.into(),
+            principal: Principal::new(principal)?,
+            scope,
+        };
+        match self.call(request).await? {
+            Response::RoleAssignment(assignment) => Ok(*assignment),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Takes a role away.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound), or [`Conflict`](ErrorKind::Conflict) if nobody could assign roles any more.
+    pub async fn unassign_role(&self, assignment: RoleId) -> Result<()> {
+        self.done(Request::DeleteRoleAssignment { id: assignment })
+            .await
+    }
+
+    // Users.
+
+    /// Creates a user, who has no role yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if the name is taken, [`InvalidInput`](ErrorKind::InvalidInput) for a password that
+    /// is too short.
+    pub async fn create_user(&self, name: &str, password: impl AsRef<[u8]>) -> Result<()> {
+        let name = Principal::new(name)?;
+        let password = SecretBytes::copy_from(password.as_ref());
+        self.done(Request::CreateUser { name, password }).await
+    }
+
+    /// Lists users by name.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn list_users(&self, page: PageRequest) -> Result<Page<UserInfo>> {
+        match self.call(Request::ListUsers { page }).await? {
+            Response::Users(users) => Ok(users),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Enables, disables or unlocks a user, or sets a new password.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn update_user(&self, name: &str, update: UserUpdate) -> Result<()> {
+        let name = Principal::new(name)?;
+        self.done(Request::UpdateUser { name, update }).await
+    }
+
+    /// Deletes a user. Sessions that are open end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound), or [`Conflict`](ErrorKind::Conflict) for oneself.
+    pub async fn delete_user(&self, name: &str) -> Result<()> {
+        let name = Principal::new(name)?;
+        self.done(Request::DeleteUser { name }).await
+    }
+
+    /// Changes one's own password. Every session of the user ends, this one too.
+    ///
+    /// # Errors
+    ///
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) if the old password is wrong, which counts towards a lock-out.
+    pub async fn change_password(
+        &self,
+        old: impl AsRef<[u8]>,
+        new: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        let (old, new) = (
+            SecretBytes::copy_from(old.as_ref()),
+            SecretBytes::copy_from(new.as_ref()),
+        );
+        self.done(Request::ChangePassword { old, new }).await
+    }
+
+    // The partition.
+
+    /// The partition's identity and settings.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn settings(&self) -> Result<PartitionInfo> {
+        self.partition(Request::GetSettings).await
+    }
+
+    /// Changes the partition's settings.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a retention period that is out of bounds,
+    /// [`Conflict`](ErrorKind::Conflict) to switch purge protection off.
+    pub async fn update_settings(&self, update: SettingsUpdate) -> Result<PartitionInfo> {
+        self.partition(Request::UpdateSettings { update }).await
+    }
+
+    /// Destroys every key of the partition, for good. `confirm` repeats the partition's id.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the id is another.
+    pub async fn zeroize(&self, confirm: StreamId) -> Result<()> {
+        self.done(Request::Zeroize { confirm }).await
+    }
+
+    // The audit log.
+
+    /// The audit streams: the journal first, then those of the processes that used the HSM.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn audit_streams(&self) -> Result<Vec<StreamId>> {
+        match self.call(Request::ListAuditStreams).await? {
+            Response::AuditStreams(streams) => Ok(streams),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Up to `limit` (at most 1000) records of a stream, from number `from` on.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such stream.
+    pub async fn read_audit(
+        &self,
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Frame>> {
+        match self
+            .call(Request::ReadAudit {
+                stream,
+                from,
+                limit,
+            })
+            .await?
+        {
+            Response::AuditRecords(frames) => Ok(frames),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    // What the typed calls share.
+
+    pub(crate) async fn done(&self, request: Request<'_>) -> Result<()> {
+        match self.call(request).await? {
+            Response::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) async fn key_info(&self, request: Request<'_>) -> Result<KeyInfo> {
+        match self.call(request).await? {
+            Response::Key(info) => Ok(*info),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) async fn key_page(&self, request: Request<'_>) -> Result<Page<KeyInfo>> {
+        match self.call(request).await? {
+            Response::Keys(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) async fn secret(&self, request: Request<'_>) -> Result<SecretBytes> {
+        match self.call(request).await? {
+            Response::Secret(secret) => Ok(secret),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn partition(&self, request: Request<'_>) -> Result<PartitionInfo> {
+        match self.call(request).await? {
+            Response::Partition(info) => Ok(*info),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The HSM answered with something that does not belong to the request: a bug of the service.
+pub(crate) fn unexpected(_response: &Response) -> Error {
+    Error::new(
+        ErrorKind::DeviceFailed,
+        "the HSM gave an answer that does not belong to the request",
+    )
+}
+
+/// Parses a key's name where a typed call takes text.
+pub(crate) fn parse_name(name: &str) -> Result<KeyName> {
+    name.parse()
+}
