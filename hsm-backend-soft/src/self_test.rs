@@ -259,7 +259,9 @@ fn ecdsa(provider: &dyn Provider) -> Result<bool> {
 
 /// RFC 5903 section 8.1.
 fn ecdh(provider: &dyn Provider) -> Result<bool> {
-    let mine: [u8; 32] = hex("c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433");
+    let mine: [u8; 96] = hex(
+        "c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c37725811805271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3",
+    );
     let peer: [u8; 65] = hex(
         "04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf6356fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab",
     );
@@ -306,7 +308,10 @@ fn rsa(provider: &dyn Provider) -> Result<bool> {
         && key.unwrap(Algorithm::RsaOaep256, &oaep)?.expose() == b"secret")
 }
 
-const P256_KEY: [u8; 32] = hex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
+/// The key of RFC 6979 appendix A.2.5: scalar and public point.
+const P256_KEY: [u8; 96] = hex(
+    "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f672160fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
+);
 
 const HKDF_OKM: [u8; 42] =
     hex("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");
