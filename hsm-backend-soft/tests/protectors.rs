@@ -1,5 +1,6 @@
 //! The domain key rests under its protector: whoever lacks the secret, or brings an altered file, gets a clear error;
 //! a change of protector and a zeroization are durable.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

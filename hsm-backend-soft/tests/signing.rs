@@ -1,5 +1,6 @@
 //! Signatures are those of the standards: published ones verify, ours verify elsewhere, and a message and its digest
 //! give the same.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use futures_executor::block_on;
 use hsm_backend_soft::SoftDevice;
