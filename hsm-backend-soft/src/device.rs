@@ -255,8 +255,6 @@ fn make_key(
     if !key_type.is_asymmetric() {
         return Ok((material, None));
     }
-    let pair = provider.parse(key_type, key_type.info().usages, material.expose())?;
-    self_test::pairwise(&*pair, key_type)?;
-    let public = pair.public().cloned();
+    let public = self_test::pairwise(provider, key_type, &material)?;
     Ok((material, public))
 }

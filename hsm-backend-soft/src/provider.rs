@@ -14,8 +14,8 @@ use crate::error::unsupported;
 
 /// An implementation of every primitive.
 ///
-/// *Material* is a private key as it stands in a sealed key, the same for every provider: the scalar of an EC key as
-/// big-endian bytes of the field's length, the 32 bytes of RFC 8032 and RFC 7748, PKCS#8 DER for RSA, the octets of a
+/// *Material* is a private key as it stands in a sealed key, the same for every provider: the scalar and
+/// the two coordinates of the public point of an EC key, big-endian and each as long as the field, the 32 bytes of RFC 8032 and RFC 7748, PKCS#8 DER for RSA, the octets of a
 /// symmetric key.
 pub(crate) trait Provider: Debug + Send + Sync {
     /// What the provider can do.

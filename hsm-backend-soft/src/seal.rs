@@ -150,7 +150,7 @@ mod tests {
 
     /// The layout of `docs/sealed_key.md`.
     #[test]
-    fn a_p256_key_takes_77_bytes() {
+    fn the_layout_is_as_documented() {
         let (sealed, _) = sealed();
         let bytes = sealed.as_bytes();
         assert_eq!(bytes.len(), 77);

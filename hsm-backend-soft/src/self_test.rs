@@ -3,7 +3,7 @@
 
 use hsm_core::{
     Algorithm, CiphertextRef, DeriveParameters, Error, ErrorKind, KeyType, PublicKey, Result,
-    SignInput,
+    SecretBytes, SignInput, Usage, Usages,
 };
 
 use crate::error::failed;
@@ -24,16 +24,24 @@ pub(crate) fn run(provider: &dyn Provider) -> Result<()> {
     Ok(())
 }
 
-/// Tests that the halves of a new pair belong together: SP 800-56A section 5.6.2.1.4, FIPS 140-3 IG 10.3.A.
-pub(crate) fn pairwise(pair: &dyn ParsedKey, key_type: KeyType) -> Result<()> {
-    let algorithm = key_type.algorithms()[0];
-    let passed = if key_type == KeyType::X25519 {
-        agrees_with_base_point(pair)
-    } else {
-        signs_what_it_verifies(pair, algorithm)
+/// Tests that the halves of a new pair belong together: SP 800-56A section 5.6.2.1.4, FIPS 140-3 IG 10.3.A. Returns the
+/// public one.
+pub(crate) fn pairwise(
+    provider: &dyn Provider,
+    key_type: KeyType,
+    material: &SecretBytes,
+) -> Result<Option<PublicKey>> {
+    let usages = match key_type {
+        KeyType::X25519 => Usages::of(&[Usage::DeriveBits]),
+        _ => Usages::of(&[Usage::Sign, Usage::Verify]),
+    };
+    let pair = provider.parse(key_type, usages, material.expose())?;
+    let passed = match key_type {
+        KeyType::X25519 => agrees_with_base_point(&*pair),
+        _ => verifies_what_it_signs(&*pair, key_type.algorithms()[0]),
     };
     if matches!(passed, Ok(true)) {
-        return Ok(());
+        return Ok(pair.public().cloned());
     }
     Err(failed(format!(
         "the halves of a new key of type {key_type} do not belong together"
@@ -51,8 +59,15 @@ fn agrees_with_base_point(pair: &dyn ParsedKey) -> Result<bool> {
         .is_some_and(|public| public.as_raw() == agreed.expose()))
 }
 
-fn signs_what_it_verifies(pair: &dyn ParsedKey, algorithm: Algorithm) -> Result<bool> {
+fn verifies_what_it_signs(pair: &dyn ParsedKey, algorithm: Algorithm) -> Result<bool> {
     let message = SignInput::Message(b"pairwise consistency");
+    let signature = pair.sign(algorithm, message)?;
+    Ok(pair.verify(algorithm, message, &signature).is_ok())
+}
+
+/// Signs, verifies, and refuses what was altered.
+fn signs(pair: &dyn ParsedKey, algorithm: Algorithm) -> Result<bool> {
+    let message = SignInput::Message(b"known-answer test");
     let mut signature = pair.sign(algorithm, message)?;
     pair.verify(algorithm, message, &signature)?;
     signature[8] ^= 1;
@@ -253,13 +268,14 @@ fn ecdsa(provider: &dyn Provider) -> Result<bool> {
     let sample = SignInput::Message(b"sample");
     key.verify(Algorithm::Es256, sample, &signature)?;
     let other = SignInput::Message(b"test");
-    Ok(refuses(key.verify(Algorithm::Es256, other, &signature))
-        && signs_what_it_verifies(&*key, Algorithm::Es256)?)
+    Ok(refuses(key.verify(Algorithm::Es256, other, &signature)) && signs(&*key, Algorithm::Es256)?)
 }
 
 /// RFC 5903 section 8.1.
 fn ecdh(provider: &dyn Provider) -> Result<bool> {
-    let mine: [u8; 32] = hex("c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433");
+    let mine: [u8; 96] = hex(
+        "c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c37725811805271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3",
+    );
     let peer: [u8; 65] = hex(
         "04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf6356fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab",
     );
@@ -277,8 +293,7 @@ fn ed25519(provider: &dyn Provider) -> Result<bool> {
     );
     let key = parse(provider, KeyType::Ed25519, &seed)?;
     let message = SignInput::Message(&[0xaf, 0x82]);
-    Ok(key.sign(Algorithm::EdDsa, message)? == signature
-        && signs_what_it_verifies(&*key, Algorithm::EdDsa)?)
+    Ok(key.sign(Algorithm::EdDsa, message)? == signature && signs(&*key, Algorithm::EdDsa)?)
 }
 
 /// RFC 7748 section 5.2.
@@ -302,11 +317,14 @@ fn rsa(provider: &dyn Provider) -> Result<bool> {
             .verify(Algorithm::Rs256, message, &RSA_SIGNATURE)
             .is_ok()
         && refuses(key.verify(Algorithm::Rs256, altered, &RSA_SIGNATURE))
-        && signs_what_it_verifies(&*key, Algorithm::Ps256)?
+        && signs(&*key, Algorithm::Ps256)?
         && key.unwrap(Algorithm::RsaOaep256, &oaep)?.expose() == b"secret")
 }
 
-const P256_KEY: [u8; 32] = hex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
+/// The key of RFC 6979 appendix A.2.5: scalar and public point.
+const P256_KEY: [u8; 96] = hex(
+    "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f672160fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
+);
 
 const HKDF_OKM: [u8; 42] =
     hex("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865");

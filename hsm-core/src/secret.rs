@@ -20,7 +20,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// assert_eq!(secret.expose(), [7; 32]);
 /// assert_eq!(format!("{secret:?}"), "SecretBytes(32 bytes)");
 /// ```
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SecretBytes(Box<[u8]>);
 
 impl SecretBytes {
@@ -69,6 +68,22 @@ impl SecretBytes {
         self.0.is_empty()
     }
 }
+
+/// Wipes all bytes at once. The element-wise wiping of `zeroize` takes longer than AES-GCM on the same bytes.
+impl Zeroize for SecretBytes {
+    fn zeroize(&mut self) {
+        self.0.fill(0);
+        zeroize::optimization_barrier(&*self.0);
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SecretBytes {}
 
 /// Takes the vector over. A vector with spare capacity is copied into a box of the exact size and wiped.
 impl From<Vec<u8>> for SecretBytes {

