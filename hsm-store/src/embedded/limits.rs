@@ -27,7 +27,7 @@ pub(crate) const PAGE_LEN: u64 = 4096;
 pub(crate) const PAGE_CACHE_KIB: u32 = 2048;
 
 /// Pages of log after which a commit moves them into the database.
-pub(crate) const LOG_PAGES_MAX: u32 = 1000;
+pub(crate) const LOG_PAGES_MAX: u32 = 4000;
 
 /// Prepared statements kept by each connection: five for each space, and a few of our own.
 pub(crate) const STATEMENTS_MAX: usize = 96;
