@@ -21,7 +21,7 @@ pub(crate) const BATCH_LEN_MAX: usize = 256;
 pub(crate) const IDLE_READERS_MAX: usize = 16;
 
 /// Bytes of a page of the database.
-pub(crate) const PAGE_LEN: u64 = 4096;
+pub(crate) const PAGE_LEN: u32 = 4096;
 
 /// Memory for pages, of each connection, in KiB.
 pub(crate) const PAGE_CACHE_KIB: u32 = 2048;
