@@ -268,7 +268,7 @@ fn check_file(path: &Path, name: &str) -> Result<()> {
     }
     // SQLite takes the rest of a page that was cut through for zeros. A page may be half-written while the log has it.
     let logged = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    if !logged && metadata.len() % PAGE_LEN != 0 {
+    if !logged && metadata.len() % u64::from(PAGE_LEN) != 0 {
         return Err(Error::new(
             ErrorKind::Damaged,
             format!("{name} was cut off in the middle of a page"),

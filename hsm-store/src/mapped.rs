@@ -134,24 +134,25 @@ impl AppendRegion {
 
 /// Gives `file` at least `len` bytes of disk. New ones are zero, old ones stay.
 fn allocate(file: &File, len: usize) -> io::Result<()> {
+    let present = file.metadata()?.len();
     match fallocate(file, FallocateFlags::empty(), 0, len as u64) {
-        Ok(()) => Ok(()),
-        // A file system that cannot reserve: write the zeros.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            let present = file.metadata()?.len();
-            let zeros = [0; 4096];
-            let mut at = present;
-            while at < len as u64 {
-                let step = usize::try_from(len as u64 - at).map_or(4096, |rest| rest.min(4096));
-                file.write_all_at(&zeros[..step], at)?;
-                at += step as u64;
-            }
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
+        // A file system that cannot reserve has the zeros below.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
     }
+    // Also where it was reserved: to touch a page that the file's cache has costs a third of touching one that it lacks.
+    let mut at = present;
+    while at < len as u64 {
+        let rest = &ZEROS[..ZEROS
+            .len()
+            .min(usize::try_from(len as u64 - at).unwrap_or(usize::MAX))];
+        file.write_all_at(rest, at)?;
+        at += rest.len() as u64;
+    }
+    Ok(())
 }
 
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 const LENGTH_LEN: usize = 4;
 const WORD_FILE_LEN: usize = 4096;
 

@@ -1,4 +1,5 @@
 //! Promise: an `AuditLog` does what the contract of `AuditSink` says, in a folder and in memory.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Promise: an appended audit record survives `kill -9`; streams whose process died are found, once; what is torn,
 //! missing or changed is put aside or named, and the rest verifies.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -2,6 +2,7 @@
 //!
 //! The test kills a process of its own that writes as fast as it can, again and again, over the same files.
 //! `HSM_STORE_KILLS` says how often.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -1,4 +1,5 @@
 //! Promise: a store that is broken, foreign, newer or read-only says so, panics never, and gives what can still be read.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -1,4 +1,5 @@
 //! Promise: an `EmbeddedStore`, in a file and in memory, does what the contract of `Store` says.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

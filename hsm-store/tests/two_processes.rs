@@ -1,5 +1,6 @@
 //! Promise: several processes may have the store open; each sees what the others committed at its next call, and their
 //! transactions exclude each other.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -10,4 +10,4 @@ pub(crate) const FIRST_SEGMENT_LEN: usize = 64 << 10;
 pub(crate) const SEGMENT_LEN: usize = 4 << 20;
 
 /// Most full files of a stream that wait for a sync; the next one is put on disk when the stream goes on.
-pub(crate) const ROLLED_SEGMENTS_MAX: usize = 4;
+pub(crate) const ROLLED_SEGMENTS_MAX: usize = 16;

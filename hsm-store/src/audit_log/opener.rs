@@ -40,8 +40,11 @@ impl OpenerLock {
             File::open(folder)?.sync_all()?;
             Ok(file)
         };
-        let file = create()
-            .map_err(|error| audit_failed(&format!("{} cannot be made", path.display()), error))?;
+        let file = create().map_err(|error| {
+            // Of no use to anybody; the error that counts is the one above.
+            let _ = fs::remove_file(&draft);
+            audit_failed(&format!("{} cannot be made", path.display()), error)
+        })?;
         Ok(Self { path, file })
     }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::failure::store_error;
 use super::limits::{
-    LOG_PAGES_MAX, PAGE_CACHE_KIB, STATEMENTS_MAX, WRITE_LOCK_PAUSE, WRITE_LOCK_WAIT_MAX,
+    LOG_PAGES_MAX, PAGE_CACHE_KIB, PAGE_LEN, STATEMENTS_MAX, WRITE_LOCK_PAUSE, WRITE_LOCK_WAIT_MAX,
 };
 
 /// Opens the database file at `path`, which must be there.
@@ -48,5 +48,8 @@ fn configured(mut connection: Connection) -> rusqlite::Result<Connection> {
          PRAGMA cache_size = -{PAGE_CACHE_KIB};"
     ))?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES_MAX, |_| Ok(()))?;
+    // A log that one large transaction made longer is shortened when it begins anew.
+    let log_len_max = i64::from(LOG_PAGES_MAX) * i64::from(PAGE_LEN);
+    connection.pragma_update_and_check(None, "journal_size_limit", log_len_max, |_| Ok(()))?;
     Ok(connection)
 }

@@ -21,13 +21,13 @@ pub(crate) const BATCH_LEN_MAX: usize = 256;
 pub(crate) const IDLE_READERS_MAX: usize = 16;
 
 /// Bytes of a page of the database.
-pub(crate) const PAGE_LEN: u64 = 4096;
+pub(crate) const PAGE_LEN: u32 = 4096;
 
 /// Memory for pages, of each connection, in KiB.
 pub(crate) const PAGE_CACHE_KIB: u32 = 2048;
 
 /// Pages of log after which a commit moves them into the database.
-pub(crate) const LOG_PAGES_MAX: u32 = 1000;
+pub(crate) const LOG_PAGES_MAX: u32 = 4000;
 
 /// Prepared statements kept by each connection: five for each space, and a few of our own.
 pub(crate) const STATEMENTS_MAX: usize = 96;

@@ -218,7 +218,15 @@ impl Records<'_> {
             .map_err(|error| record_error(self.store, space, &KeyText(key), error))
     }
 
+    /// The prepared statement, as long as there is a transaction for it to run in: some errors, a full disk above all,
+    /// make SQLite roll all of it back, and what came after would be committed by itself.
     fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        if self.connection.is_autocommit() {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                Some("an error before rolled back the transaction".to_owned()),
+            ));
+        }
         self.connection.prepare_cached(sql)
     }
 }

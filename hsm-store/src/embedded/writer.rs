@@ -196,3 +196,151 @@ fn same_for_all(error: Error, count: usize) -> Vec<Result<()>> {
     outcomes.push(Err(error));
     outcomes
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_channel::oneshot;
+    use hsm_core::{Space, Transaction};
+
+    use super::super::connection::open_in_memory;
+    use super::super::schema::initialize;
+    use super::*;
+
+    /// A writer whose disk is full after a few pages more.
+    fn cramped_writer() -> Writer {
+        let name: Arc<str> = "it".into();
+        let mut connection = open_in_memory(&name).unwrap();
+        initialize(&mut connection, &name).unwrap();
+        let pages: i64 = connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .unwrap();
+        connection
+            .pragma_update_and_check(None, "max_page_count", pages + 30, |_| Ok(()))
+            .unwrap();
+        let writer = Writer {
+            name,
+            connection: Arc::new(Mutex::new(connection)),
+            versions: Arc::new(Versions::private()),
+        };
+        writer.settle().unwrap();
+        writer
+    }
+
+    fn job(body: impl FnMut(&mut dyn Transaction) -> Result<()> + Send + 'static) -> Job {
+        Job {
+            body: Box::new(body),
+            answer: oneshot::channel().0,
+        }
+    }
+
+    fn put(key: &'static [u8], len: usize) -> Job {
+        job(move |records| records.put(Space::Keys, key, &vec![1; len]))
+    }
+
+    fn keys(writer: &Writer) -> Vec<Vec<u8>> {
+        let connection = writer.connection.lock();
+        let mut statement = connection
+            .prepare("SELECT key FROM space_keys ORDER BY key")
+            .unwrap();
+        let keys = statement.query_map([], |row| row.get(0)).unwrap();
+        keys.map(|key| key.unwrap()).collect()
+    }
+
+    fn assert_settled(writer: &Writer) {
+        let connection = writer.connection.lock();
+        assert!(connection.is_autocommit());
+        let number = change_number(&connection, "it").unwrap();
+        assert_eq!(writer.versions.pending(), number);
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_one_that_is_too_large_and_no_other() {
+        let writer = cramped_writer();
+        let too_large = || {
+            job(|records| {
+                (0..9_u8).try_for_each(|number| records.put(Space::Tree, &[number], &[1; 60_000]))
+            })
+        };
+        let mut jobs = [
+            put(b"a", 9),
+            too_large(),
+            put(b"b", 9),
+            too_large(),
+            put(b"c", 9),
+        ];
+        let outcomes = writer.commit(&mut jobs);
+        for (number, outcome) in outcomes.iter().enumerate() {
+            match outcome {
+                Ok(()) => assert!(number % 2 == 0),
+                Err(error) => {
+                    assert!(number % 2 == 1, "{error}");
+                    assert_eq!(error.kind(), ErrorKind::StoreFailed);
+                    assert!(error.message().contains("disk is full"), "{error}");
+                }
+            }
+        }
+        assert_eq!(keys(&writer), [b"a", b"b", b"c"]);
+        assert_settled(&writer);
+        let connection = writer.connection.lock();
+        let half = connection.query_row("SELECT count(*) FROM space_tree", [], |row| row.get(0));
+        assert_eq!(half, Ok(0));
+    }
+
+    #[test]
+    fn a_full_disk_that_a_body_ignores_is_a_failure() {
+        let writer = cramped_writer();
+        let mut jobs = [job(|records| {
+            for number in 0..9_u8 {
+                let _ = records.put(Space::Keys, &[number], &[1; 60_000]);
+            }
+            Ok(())
+        })];
+        let error = writer.commit(&mut jobs).remove(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreFailed);
+        assert!(keys(&writer).is_empty());
+        assert_settled(&writer);
+    }
+
+    #[test]
+    fn what_is_rolled_back_leaves_the_word_as_it_was() {
+        let writer = cramped_writer();
+        writer.versions.announce(99);
+        writer.settle().unwrap();
+        assert_settled(&writer);
+        let mut jobs = [
+            job(|_| panic!("as the test wants")),
+            job(|records| {
+                records.put(Space::Keys, b"a", b"")?;
+                Err(Error::new(ErrorKind::Denied, "no"))
+            }),
+        ];
+        assert!(writer.commit(&mut jobs).iter().all(Result::is_err));
+        assert!(keys(&writer).is_empty());
+        assert_settled(&writer);
+    }
+
+    #[test]
+    fn another_process_that_keeps_the_lock_makes_it_fail_with_a_time_to_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        drop(crate::EmbeddedStore::create(&path).unwrap());
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let connection = super::super::connection::open_file(&path, "it").unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let writer = Writer {
+            name: "it".into(),
+            connection: Arc::new(Mutex::new(connection)),
+            versions: Arc::new(Versions::private()),
+        };
+        let outcomes = writer.commit(&mut [put(b"a", 1), put(b"b", 1)]);
+        for outcome in outcomes {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::StoreFailed);
+            assert!(error.retry_after().is_some());
+        }
+        other.execute_batch("ROLLBACK").unwrap();
+        assert!(writer.commit(&mut [put(b"a", 1)])[0].is_ok());
+        assert_settled(&writer);
+    }
+}
