@@ -74,7 +74,7 @@ pub async fn x25519_secrets_are_the_published_ones<D: Device>(make: impl Fn() ->
     if !has(&device, KeyType::X25519, Algorithm::EcdhEs) {
         return;
     }
-    let private = "77076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a";
+    let private = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a";
     let pkcs8 = hex(&format!("302e020100300506032b656e04220420{private}"));
     let key_type = KeyType::X25519;
     let key = TestKey::import(&device, key_type, data_usages(key_type), &pkcs8).await;
@@ -336,7 +336,7 @@ fn key_pairs() -> Vec<(KeyType, Vec<u8>, Option<Vec<u8>>)> {
         ),
         okp(
             KeyType::X25519,
-            "302e020100300506032b656e0422042077076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a",
+            "302e020100300506032b656e0422042077076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
             "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
         ),
         (KeyType::Rsa2048, RSA_2048.to_vec(), None),
