@@ -2,10 +2,6 @@
 //!
 //! A case panics with the clause of the contract that does not hold. What a device says that it cannot do is skipped
 //! and printed; run with `--nocapture` to see the reasons.
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a case panics when the contract is broken: that is what it is for"
-)]
 
 pub mod device;
 pub mod store;

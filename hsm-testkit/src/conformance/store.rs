@@ -28,6 +28,9 @@ const ORDERED: &str =
 
 type Record = (Vec<u8>, Vec<u8>);
 
+/// Prefix, after, limit, and the keys that a scan finds.
+type Scan<'a> = (&'a [u8], Option<&'a [u8]>, usize, &'a [&'a [u8]]);
+
 /// Records to put or, without a value, remove; and whether the body fails in the end.
 type Steps = (Vec<(Space, Vec<u8>, Option<Vec<u8>>)>, bool);
 
@@ -220,7 +223,7 @@ pub async fn scans_are_ordered_and_bounded<S: Store>(make: impl Fn() -> S) {
         tx.put(Space::DeletedKeys, b"ab", b"other space")
     })
     .await;
-    let cases: [(&[u8], Option<&[u8]>, usize, &[&[u8]]); 13] = [
+    let cases: [Scan<'_>; 13] = [
         (b"", None, 100, &keys),
         (b"", None, 3, &keys[..3]),
         (b"", None, 0, &[]),
