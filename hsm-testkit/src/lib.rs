@@ -1,3 +1,38 @@
-//! What proves that a backend of the hsm SDK is right: conformance suites, a model, faults, a clock to turn.
+//! What proves that a backend of the hsm SDK is right.
+//!
+//! Write a [`Device`](hsm_core::Device) or a [`Store`](hsm_core::Store), then let the conformance suite hold it to its
+//! contract: each promise becomes a test with a name, and what a device says that it cannot do is skipped out loud.
+//!
+//! ```
+//! use hsm_testkit::MemoryStore;
+//!
+//! // In `tests/conformance.rs` of your crate, with your own store:
+//! hsm_testkit::store_conformance!(MemoryStore::new());
+//! # fn main() {}
+//! ```
+//!
+//! | to | take |
+//! |---|---|
+//! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`] |
+//! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
+//! | see what was audited | [`MemoryAudit`] |
+//! | turn the clock, also backwards | [`ManualClock`] |
+//! | lose a request or a reply | [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
+//! | generate specs, names and records | [`strategies`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[doc(hidden)]
+pub mod conformance;
+mod faulty;
+mod manual_clock;
+mod memory;
+pub mod strategies;
+
+pub use faulty::{Fault, Faults, FaultyAudit, FaultyStore};
+#[doc(hidden)]
+pub use futures_executor::block_on;
+#[doc(hidden)]
+pub use hsm_core;
+pub use manual_clock::ManualClock;
+pub use memory::{MemoryAudit, MemoryStore};

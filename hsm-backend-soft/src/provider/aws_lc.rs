@@ -11,6 +11,7 @@ mod rsa;
 mod x25519;
 
 use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
+use pkcs8::PrivateKeyInfoRef;
 
 use super::{ParsedKey, Provider};
 use crate::error::{failed, invalid};
@@ -41,6 +42,12 @@ impl Provider for AwsLc {
     }
 
     fn decode(&self, key_type: KeyType, encoded: &[u8]) -> Result<SecretBytes> {
+        // aws-lc alone would take bytes after the key and drop them.
+        if key_type.is_asymmetric() && PrivateKeyInfoRef::try_from(encoded).is_err() {
+            return Err(invalid(format!(
+                "not exactly one private key of type {key_type} in PKCS#8 DER"
+            )));
+        }
         match key_type.info().family {
             KeyFamily::Rsa => rsa::decode(key_type, encoded),
             KeyFamily::Ec => ec::decode(key_type, encoded),

@@ -1,0 +1,142 @@
+//! Many tasks at once, and callers that lose interest.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::thread;
+
+use futures_executor::block_on;
+use hsm_core::{Device, KeyType, Operation, SignInput};
+
+use super::super::{ok, skip};
+use super::{TestKey, binding, data_usages, fingerprint, has, quick_key_type, supported};
+
+const SHARED: &str = "any number of tasks may use one loaded key at once";
+
+/// Threads that share one loaded key get right answers.
+pub async fn threads_share_a_loaded_key<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let quick = [KeyType::EcP256, KeyType::Ed25519, KeyType::Rsa2048];
+    for (key_type, algorithms) in supported(&device, Operation::Sign) {
+        if !quick.contains(&key_type) {
+            continue;
+        }
+        let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
+        thread::scope(|scope| {
+            for number in 0..8u8 {
+                let (key, algorithms) = (&key, &algorithms);
+                scope.spawn(move || {
+                    for round in 0..10u8 {
+                        let algorithm = algorithms[usize::from(round) % algorithms.len()];
+                        let message = [number, round];
+                        let input = SignInput::Message(&message);
+                        let signature = block_on(key.loaded.sign(algorithm, input));
+                        let signature = ok(signature, SHARED);
+                        ok(key.public().verify(algorithm, input, &signature), SHARED);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Threads that encrypt with one key do not mix up each other's data.
+pub async fn threads_do_not_mix_up_data<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let algorithm = hsm_core::Algorithm::A256Gcm;
+    if !has(&device, KeyType::Aes256, algorithm) {
+        return;
+    }
+    let key = TestKey::generate(&device, KeyType::Aes256, data_usages(KeyType::Aes256)).await;
+    thread::scope(|scope| {
+        for number in 0..8u8 {
+            let key = &key;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let aad = [number];
+                    let plaintext = vec![number; 100 + round];
+                    let encrypted = key.loaded.encrypt(algorithm, &plaintext, None, &aad);
+                    let encrypted = ok(block_on(encrypted), SHARED);
+                    let decrypted = key.loaded.decrypt(algorithm, encrypted.as_ref(), &aad);
+                    assert!(
+                        ok(block_on(decrypted), SHARED).expose() == plaintext,
+                        "{SHARED}"
+                    );
+                }
+            });
+        }
+    });
+}
+
+/// Threads make, load and drop keys at once; each gets its own.
+pub async fn threads_make_keys_at_once<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let Some(key_type) = quick_key_type(&device) else {
+        return;
+    };
+    let fingerprints = thread::scope(|scope| {
+        let threads = (0..8).map(|_| {
+            scope.spawn(|| {
+                block_on(async {
+                    let mut made = Vec::new();
+                    for _ in 0..8 {
+                        let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
+                        made.push(fingerprint(&*key.loaded).await);
+                    }
+                    made
+                })
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let made = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("the thread ran"));
+        made.collect::<Vec<_>>()
+    });
+    let mut distinct = fingerprints.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(
+        distinct.len(),
+        fingerprints.len(),
+        "two threads made the same key"
+    );
+}
+
+/// A call that nobody waits for leaves the device usable.
+pub async fn abandoned_calls_leave_the_device_usable<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    for key_type in device.capabilities().key_types() {
+        let usages = data_usages(*key_type);
+        let spec = ok(hsm_core::KeySpec::new(*key_type, usages), "spec");
+        for _ in 0..2 {
+            let binding = binding("abandoned");
+            let mut call = pin!(device.generate(&spec, &binding));
+            drop(call.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        }
+    }
+    let Some(key_type) = quick_key_type(&device) else {
+        return skip("no key type is quick enough to go on with");
+    };
+    let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
+    fingerprint(&*key.loaded).await;
+}
+
+/// A loaded key works on after the sealed one and the device handle's other keys are gone.
+pub async fn loaded_keys_are_independent<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let Some(key_type) = quick_key_type(&device) else {
+        return;
+    };
+    let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
+    let expected = fingerprint(&*key.loaded).await;
+    let again = ok(
+        device.load(&key.new.sealed, &key.binding).await,
+        "load a second time",
+    );
+    drop(key.loaded);
+    assert!(
+        fingerprint(&*again).await == expected,
+        "dropping one loaded key leaves the others: each is an owned value"
+    );
+}
