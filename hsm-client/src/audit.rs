@@ -11,12 +11,12 @@
 
 use std::fmt;
 
-use futures_executor::block_on;
 use hsm_core::audit::{
     Entry, Event, Flaw, StreamId, StreamMarks, StreamVerifier, Verified, split_frame, verify_stream,
 };
 use hsm_core::{Error, ErrorKind, PublicKey, Result, Space, Store};
 use hsm_store::{EmbeddedStore, read_stream_files};
+use pollster::block_on;
 
 use crate::open::{Folder, Url};
 

@@ -21,7 +21,6 @@
 
 use std::future::IntoFuture;
 
-use futures_executor::block_on;
 use hsm_core::audit::{Frame, StreamId};
 use hsm_core::key::typed::{
     Aead, Agreement, Authenticating, Derivation, Encrypting, KeyKind, Signing, SigningDigests,
@@ -33,6 +32,7 @@ use hsm_core::{
     PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes, SettingsUpdate,
     SignInput, Timestamp, UserInfo, UserUpdate, VersionId,
 };
+use pollster::block_on;
 
 use crate::create::Handle;
 use crate::hsm::{OpenOptions, Setup};

@@ -20,7 +20,7 @@ use crate::session::Session;
 /// use hsm_client::kinds::EcdsaP384;
 /// use hsm_client::{BuiltInRole, Hsm, Scope, Setup};
 ///
-/// # futures_executor::block_on(async {
+/// # pollster::block_on(async {
 /// let hsm = Hsm::create("memory:", Setup::new("admin", "an administrator's password")).await?;
 ///
 /// let admin = hsm.login("admin", "an administrator's password").await?;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use futures_executor::block_on;
 use hsm_core::limits::{AUDIT_NOTE_INTERVAL, AUDIT_SYNC_INTERVAL};
 use hsm_core::{Engine, Error, ErrorKind, Result};
+use pollster::block_on;
 
 use crate::hsm::Maintain;
 
