@@ -340,7 +340,9 @@ fn invalid_peers_are_refused() {
     off_curve[64] ^= 1;
     let mut compressed = p256.public().unwrap().as_raw()[..33].to_vec();
     compressed[0] = 2 + (p256.public().unwrap().as_raw()[64] & 1);
-    for raw in [off_curve, compressed, vec![], vec![0], vec![4; 65]] {
+    let mut hybrid = p256.public().unwrap().as_raw().to_vec();
+    hybrid[0] = 6 + (hybrid[64] & 1);
+    for raw in [off_curve, compressed, hybrid, vec![], vec![0], vec![4; 65]] {
         let peer = PublicKey::from_raw(KeyType::EcP256, raw).unwrap();
         let error = block_on(p256.agree(Algorithm::EcdhEs, &peer)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
