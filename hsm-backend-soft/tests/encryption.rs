@@ -340,10 +340,10 @@ fn invalid_peers_are_refused() {
     off_curve[64] ^= 1;
     let mut compressed = p256.public().unwrap().as_raw()[..33].to_vec();
     compressed[0] = 2 + (p256.public().unwrap().as_raw()[64] & 1);
-    for raw in [off_curve, compressed, vec![], vec![0], vec![4; 65]] {
-        let peer = PublicKey::from_raw(KeyType::EcP256, raw).unwrap();
-        let error = block_on(p256.agree(Algorithm::EcdhEs, &peer)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let mut hybrid = p256.public().unwrap().as_raw().to_vec();
+    hybrid[0] = 6 + (hybrid[64] & 1);
+    for raw in [off_curve, compressed, hybrid, vec![], vec![0], vec![4; 65]] {
+        refuse_peer(&*p256, KeyType::EcP256, raw);
     }
     let other_curve = generate(KeyType::EcP384);
     let peer = other_curve.public().unwrap();
@@ -353,10 +353,15 @@ fn invalid_peers_are_refused() {
     // A point of small order, whose shared secret would be zero.
     let x25519 = generate(KeyType::X25519);
     for raw in [vec![0; 32], vec![1; 31], vec![1; 33]] {
-        let peer = PublicKey::from_raw(KeyType::X25519, raw).unwrap();
-        let error = block_on(x25519.agree(Algorithm::EcdhEs, &peer)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        refuse_peer(&*x25519, KeyType::X25519, raw);
     }
+}
+
+/// Refused as a public key already, or by the device.
+fn refuse_peer(key: &dyn LoadedKey, key_type: KeyType, raw: Vec<u8>) {
+    let agreed = PublicKey::from_raw(key_type, raw)
+        .and_then(|peer| block_on(key.agree(Algorithm::EcdhEs, &peer)));
+    assert_eq!(agreed.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 /// RFC 8410 section 7 and RFC 7748 section 5.2, with version 2 and its public key as well.

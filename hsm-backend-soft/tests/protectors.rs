@@ -202,6 +202,18 @@ fn after_zeroization_nothing_works_now_or_later() {
     );
 }
 
+/// The old blocks are overwritten, not only left behind: a second name of the file shows them.
+#[test]
+fn zeroization_overwrites_the_file_in_place() {
+    let home = Home::new();
+    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let second_name = home.0.path().join("second");
+    fs::hard_link(home.root(), &second_name).unwrap();
+    let len = fs::read(&second_name).unwrap().len();
+    block_on(device.zeroize()).unwrap();
+    assert_eq!(fs::read(&second_name).unwrap(), vec![0; len]);
+}
+
 /// Another process that has the device open must not undo a zeroization by changing the protector.
 #[test]
 fn a_change_of_protector_does_not_raise_the_dead() {

@@ -203,7 +203,7 @@ fn attempt_all(key: &dyn LoadedKey, algorithm: Algorithm) -> Vec<hsm_core::Error
     let spec = *key.spec();
     let format = hsm_core::WrappedFormat::Bare;
     let sealed = SealedKey::new([0; 8]).unwrap();
-    let peer = hsm_core::PublicKey::from_raw(spec.key_type, [0; 32]).unwrap();
+    let peer = hsm_core::PublicKey::from_raw(KeyType::X25519, [9; 32]).unwrap();
     let parameters = hsm_core::DeriveParameters::default();
     let empty = hsm_core::CiphertextRef::default();
     let bound = binding("a");

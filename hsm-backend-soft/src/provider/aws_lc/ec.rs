@@ -120,9 +120,9 @@ impl ParsedKey for EcKey {
             .ok_or_else(|| unsupported(algorithm))?;
         let bad_peer =
             || invalid("the peer's public key is not an uncompressed point of the curve");
-        // The form is checked here because aws-lc would take compressed points and SubjectPublicKeyInfo as well.
+        // The length is checked here because aws-lc would take compressed points and SubjectPublicKeyInfo as well.
         let uncompressed_len = 1 + 2 * self.public.key_type().byte_len();
-        if peer.as_raw().len() != uncompressed_len || peer.as_raw()[0] != 0x04 {
+        if peer.as_raw().len() != uncompressed_len {
             return Err(bad_peer());
         }
         let peer = UnparsedPublicKey::new(curve, peer.as_raw());
