@@ -68,14 +68,21 @@ impl AuditLog {
     ///
     /// [`AuditFailed`](ErrorKind::AuditFailed) if the folder cannot be written.
     pub fn open(folder: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let folder: Arc<Path> = folder.as_ref().into();
-        match DirBuilder::new().mode(0o700).create(&folder) {
+        let folder = folder.as_ref();
+        match DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 let what = format!("{} cannot be made", folder.display());
                 return Err(audit_failed(&what, error));
             }
             _ => {}
         }
+        // Files are made later as well, when the current folder may be another.
+        let folder: Arc<Path> = folder
+            .canonicalize()
+            .map_err(|error| {
+                audit_failed(&format!("{} cannot be opened", folder.display()), error)
+            })?
+            .into();
         let streams = random_ids(lane_count())?;
         let opener = random_ids(1)?[0];
         let own = OpenerLock::create(&folder, opener, &streams)?;
@@ -166,10 +173,13 @@ impl AuditSink for AuditLog {
         let Some(home) = &self.home else {
             return Ok(Vec::new());
         };
+        // Until all is known, an error frees the locks again.
+        let locks = OpenerLock::take_free(&home.folder)?;
+        let files = read_stream_files(&home.folder)?;
         let mut heads = Vec::new();
-        for lock in OpenerLock::take_free(&home.folder)? {
+        let mut taken = Vec::new();
+        for lock in locks {
             let before = heads.len();
-            let files = read_stream_files(&home.folder)?;
             for stream in lock.streams()? {
                 let files = files.iter().find(|files| files.id() == stream);
                 let head = recover(stream, files).map_err(|error| {
@@ -181,9 +191,10 @@ impl AuditSink for AuditLog {
                 // All closed: it died on the last step.
                 lock.remove()?;
             } else {
-                home.taken.lock().push(lock);
+                taken.push(lock);
             }
         }
+        home.taken.lock().extend(taken);
         Ok(heads)
     }
 

@@ -115,7 +115,9 @@ impl EmbeddedStore {
         let path = path.as_ref();
         let name = name_of(path);
         check_file(path, &name)?;
-        let mut connection = open_file(path, &name)?;
+        // Connections are opened later as well, when the current folder may be another.
+        let path = fs::canonicalize(path).map_err(|error| file_error(&name, "opened", error))?;
+        let mut connection = open_file(&path, &name)?;
         let read_only = connection
             .is_readonly("main")
             .map_err(|error| store_error(&name, error))?;
@@ -126,9 +128,9 @@ impl EmbeddedStore {
             ));
         }
         schema::upgrade_store(&mut connection, &name)?;
-        let word = SharedWord::open(&beside(path, "-version"))
+        let word = SharedWord::open(&beside(&path, "-version"))
             .map_err(|error| file_error(&name, "shared", error))?;
-        let source = Source::File(Readers::new(path.to_owned()));
+        let source = Source::File(Readers::new(path));
         let connection = Arc::new(Mutex::new(connection));
         Self::start(name, source, connection, Versions::shared(word))
     }

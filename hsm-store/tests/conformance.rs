@@ -1,4 +1,5 @@
 //! Promise: an `EmbeddedStore`, in memory and in a file, passes the conformance suite for stores.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use async_trait::async_trait;
 use hsm_core::{Result, Store, TransactBody, ViewBody};

@@ -1,7 +1,6 @@
 //! Opens connections, all with the same settings.
 
 use std::path::Path;
-use std::time::Duration;
 
 use hsm_core::Result;
 use rusqlite::config::DbConfig;
@@ -34,7 +33,7 @@ fn configured(mut connection: Connection) -> rusqlite::Result<Connection> {
         let waited = WRITE_LOCK_PAUSE * u32::try_from(tries).unwrap_or(0);
         let go_on = waited < WRITE_LOCK_WAIT_MAX;
         if go_on {
-            std::thread::sleep(WRITE_LOCK_PAUSE.min(Duration::from_millis(1)));
+            std::thread::sleep(WRITE_LOCK_PAUSE);
         }
         go_on
     }))?;

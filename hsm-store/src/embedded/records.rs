@@ -308,3 +308,42 @@ impl fmt::Display for KeyText<'_> {
         write!(f, "`{}`", self.0.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_space_has_its_own_statements() {
+        for space in Space::ALL {
+            let table = format!("FROM space_{} ", space.name());
+            assert!(statements(space).read.contains(&table), "{space:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_the_keys_of_its_prefix_and_no_others() {
+        let keys: &[&[u8]] = &[
+            b"",
+            b"a",
+            b"a\0",
+            b"ab",
+            b"a\xff",
+            b"a\xff\xff",
+            b"b",
+            b"\xff",
+            b"\xff\xff",
+        ];
+        for prefix in keys {
+            for after in keys.iter().map(Some).chain([None]) {
+                let after = after.copied();
+                let (start, end) = (range_start(prefix, after), range_end(prefix));
+                for key in keys {
+                    let within = *key >= &start[..] && *key < &end[..];
+                    let wanted = key.starts_with(prefix) && after.is_none_or(|after| *key > after);
+                    assert_eq!(within, wanted, "{key:?} {prefix:?} {after:?}");
+                }
+            }
+        }
+    }
+}
