@@ -441,6 +441,10 @@ mod tests {
         let cases = [
             (RotationPolicy::rotate_after("PT23H"), "too short"),
             (
+                RotationPolicy::rotate_before_expiry("P30D", "P30D"),
+                "too little",
+            ),
+            (
                 RotationPolicy::rotate_before_expiry("P30D", "P1M"),
                 "too little",
             ),
