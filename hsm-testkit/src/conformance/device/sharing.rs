@@ -122,6 +122,28 @@ pub async fn abandoned_calls_leave_the_device_usable<D: Device>(make: impl Fn() 
     fingerprint(&*key.loaded).await;
 }
 
+/// Making a large RSA key goes on elsewhere: the poller is free at once.
+pub async fn slow_calls_do_not_block_their_poller<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let key_type = KeyType::Rsa4096;
+    if !device.capabilities().supports_key_type(key_type) {
+        return skip(format!("the device has no keys of type {key_type}"));
+    }
+    let spec = ok(
+        hsm_core::KeySpec::new(key_type, data_usages(key_type)),
+        "spec",
+    );
+    let binding = binding("slow");
+    let mut call = pin!(device.generate(&spec, &binding));
+    let first = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(
+        first.is_pending(),
+        "a call that takes long does not block the thread that polls it"
+    );
+    let made = ok(call.await, "and comes to its end when it is awaited");
+    assert!(made.public.is_some(), "an RSA key has a public half");
+}
+
 /// A loaded key works on after the sealed one and the device handle's other keys are gone.
 pub async fn loaded_keys_are_independent<D: Device>(make: impl Fn() -> D) {
     let device = make();
