@@ -106,6 +106,7 @@ macro_rules! device_conformance {
             rsa_ciphertexts_of_openssl_decrypt,
             sealed_keys_cannot_be_swapped,
             signatures_verify_everywhere,
+            slow_calls_do_not_block_their_poller,
             threads_do_not_mix_up_data,
             threads_make_keys_at_once,
             threads_share_a_loaded_key,

@@ -1,4 +1,4 @@
-//! [`proptest`] strategies for the types of `hsm-core`.
+//! Strategies of the crate `proptest` for the types of `hsm-core`.
 
 use hsm_core::{Algorithm, KeyName, KeySpec, KeyType, Space, Usage, Usages};
 use proptest::prelude::*;

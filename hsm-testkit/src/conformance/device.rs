@@ -131,6 +131,24 @@ fn supported(device: &impl Device, operation: Operation) -> Vec<(KeyType, Vec<Al
     found
 }
 
+/// As [`supported`], without the large RSA keys: slow to make, and no different where size does not matter.
+fn supported_small(device: &impl Device, operation: Operation) -> Vec<(KeyType, Vec<Algorithm>)> {
+    let mut found = supported(device, operation);
+    found.retain(|(key_type, _)| !is_large(*key_type));
+    found
+}
+
+/// Key types of the device without the large RSA keys.
+fn small_key_types(device: &impl Device) -> Vec<KeyType> {
+    let key_types = device.capabilities().key_types().iter().copied();
+    key_types.filter(|key_type| !is_large(*key_type)).collect()
+}
+
+/// Whether keys of this type take seconds to make.
+fn is_large(key_type: KeyType) -> bool {
+    matches!(key_type, KeyType::Rsa3072 | KeyType::Rsa4096)
+}
+
 /// Whether the device has the key type and the algorithm. Says what is skipped.
 fn has(device: &impl Device, key_type: KeyType, algorithm: Algorithm) -> bool {
     match device.capabilities().check(key_type, Some(algorithm)) {

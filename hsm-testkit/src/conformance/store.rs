@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
 use std::thread;
 
@@ -261,8 +261,14 @@ pub async fn last_is_the_greatest_key<S: Store>(make: impl Fn() -> S) {
         Some(&300u64.to_be_bytes()[..]),
         "last, in the order of the bytes"
     );
-    let other = read_with(&store, |snapshot| snapshot.last(Space::Tree)).await;
-    assert_eq!(other, None, "last of another space");
+    put(&store, Space::Users, b"name", b"record").await;
+    for empty in [Space::Meta, Space::Tree, Space::Schedule] {
+        let last = read_with(&store, |snapshot| snapshot.last(empty)).await;
+        assert_eq!(
+            last, None,
+            "last of {empty:?}, which is empty, between others"
+        );
+    }
 }
 
 /// Counting stops where it is told to.
@@ -366,12 +372,14 @@ pub async fn a_view_is_one_snapshot<S: Store>(make: impl Fn() -> S) {
 
 /// Read, add one, write: from many threads nothing is lost.
 pub async fn concurrent_increments_add_up<S: Store>(make: impl Fn() -> S) {
-    const THREADS: u64 = 8;
+    const THREADS: u8 = 8;
     const INCREMENTS: u64 = 25;
     let store = make();
+    let start = Barrier::new(THREADS.into());
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
+                start.wait();
                 for _ in 0..INCREMENTS {
                     block_on(change(&store, increment));
                 }
@@ -381,7 +389,7 @@ pub async fn concurrent_increments_add_up<S: Store>(make: impl Fn() -> S) {
     let total = read_with(&store, |snapshot| number(snapshot)).await;
     assert_eq!(
         total,
-        THREADS * INCREMENTS,
+        u64::from(THREADS) * INCREMENTS,
         "{SERIALIZABLE}: increments were lost"
     );
 }
@@ -397,6 +405,7 @@ pub async fn concurrent_creations_of_one_record_leave_one_winner<S: Store>(make:
                     if tx.read(Space::Keys, b"name")?.is_some() {
                         return Err(Error::new(ErrorKind::Conflict, "the name is taken"));
                     }
+                    thread::yield_now();
                     tx.put(Space::Keys, b"name", &[at])
                 }));
                 result.is_ok().then_some(at)
@@ -571,6 +580,7 @@ fn pairs(records: &[(&[u8], &[u8])]) -> Vec<Record> {
 
 fn increment(tx: &mut dyn Transaction) -> Result<()> {
     let next = number(tx)? + 1;
+    thread::yield_now(); // invites another to come between, which nobody may
     tx.put(Space::Meta, b"counter", &next.to_be_bytes())
 }
 

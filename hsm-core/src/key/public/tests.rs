@@ -234,12 +234,17 @@ fn weak_and_odd_ed25519_points_are_refused() {
 }
 
 #[test]
-fn a_modulus_of_another_size_is_named() {
+fn a_modulus_of_another_size_or_an_even_one_is_named() {
     let raw = PublicKey::from_pem(RSA_PEM).unwrap().as_raw().to_vec();
-    let error = PublicKey::from_raw(KeyType::Rsa3072, raw).unwrap_err();
+    let error = PublicKey::from_raw(KeyType::Rsa3072, raw.clone()).unwrap_err();
     assert!(error.message().contains("2048 bits"), "{error}");
     let error = PublicKey::from_raw(KeyType::Aes256, vec![0; 32]).unwrap_err();
     assert!(error.message().contains("no public half"), "{error}");
+    let mut even = raw;
+    let last = even.len() - 6; // the exponent takes the five bytes behind
+    even[last] ^= 1;
+    let error = PublicKey::from_raw(KeyType::Rsa2048, even).unwrap_err();
+    assert!(error.message().contains("odd"), "{error}");
 }
 
 #[test]

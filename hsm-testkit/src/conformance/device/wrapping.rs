@@ -3,7 +3,7 @@
 use hsm_core::{Algorithm, Device, ErrorKind, KeyFamily, Operation};
 
 use super::super::{fails, ok};
-use super::{TestKey, data_usages, supported};
+use super::{TestKey, data_usages, supported, supported_small};
 
 const ROUND_TRIP: &str = "unwrap gives back what wrap took";
 const TAMPERED: &str = "a failed unwrapping is CryptoFailed, without reason";
@@ -31,7 +31,7 @@ pub async fn wrapped_keys_unwrap<D: Device>(make: impl Fn() -> D) {
 /// Edited, cut and foreign wrapped keys do not unwrap.
 pub async fn edited_wrapped_keys_are_refused<D: Device>(make: impl Fn() -> D) {
     let device = make();
-    for (key_type, algorithms) in supported(&device, Operation::Wrap) {
+    for (key_type, algorithms) in supported_small(&device, Operation::Wrap) {
         let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
         let other = TestKey::generate(&device, key_type, data_usages(key_type)).await;
         for algorithm in algorithms
@@ -82,7 +82,7 @@ pub async fn edited_wrapped_keys_are_refused<D: Device>(make: impl Fn() -> D) {
 /// RFC 3394 wraps multiples of eight bytes, sixteen at least.
 pub async fn keys_of_impossible_lengths_are_not_wrapped<D: Device>(make: impl Fn() -> D) {
     let device = make();
-    for (key_type, algorithms) in supported(&device, Operation::Wrap) {
+    for (key_type, algorithms) in supported_small(&device, Operation::Wrap) {
         let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
         for algorithm in algorithms {
             let lengths: &[usize] = match algorithm {
