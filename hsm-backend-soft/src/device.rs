@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use hsm_core::limits::KEY_MATERIAL_LEN_MAX;
 use hsm_core::{
     Binding, Capabilities, Device, Error, ErrorKind, KeyFamily, KeySpec, KeyType, LoadedKey,
-    NewKey, PublicKey, Result, SealedKey, SecretBytes,
+    NewKey, PublicKey, Result, SealedKey, SecretBytes, Usages,
 };
 
+use crate::error::invalid;
 use crate::health::Health;
 use crate::loaded::SoftKey;
 use crate::protector::Protector;
@@ -146,9 +147,19 @@ impl Device for SoftDevice {
         Ok(Arc::new(SoftKey::new(spec, parsed, self.core.clone())))
     }
 
-    async fn reseal(&self, sealed: &SealedKey, old: &Binding, new: &Binding) -> Result<SealedKey> {
+    async fn reseal(
+        &self,
+        sealed: &SealedKey,
+        old: &Binding,
+        new: &Binding,
+        without: Usages,
+    ) -> Result<SealedKey> {
         self.core.health.check()?;
-        let (spec, material) = self.core.unseal(sealed, old)?;
+        let (mut spec, material) = self.core.unseal(sealed, old)?;
+        spec.usages = spec.usages.without(without);
+        if spec.usages.is_empty() {
+            return Err(invalid("a key needs at least one usage"));
+        }
         self.core.seal(&spec, new, material.expose())
     }
 

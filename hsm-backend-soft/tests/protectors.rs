@@ -180,7 +180,7 @@ fn after_zeroization_nothing_works_now_or_later() {
         block_on(device.generate(&spec(), &binding())).map(drop),
         block_on(device.import(SecretBytes::copy_from(b"key"), &spec(), &binding())).map(drop),
         block_on(device.load(&sealed, &binding())).map(drop),
-        block_on(device.reseal(&sealed, &binding(), &binding())).map(drop),
+        block_on(device.reseal(&sealed, &binding(), &binding(), Usages::NONE)).map(drop),
         block_on(device.random(&mut [0; 8])),
         block_on(device.self_test()),
         block_on(device.zeroize()),

@@ -56,7 +56,8 @@ fn every_altered_bit_is_damage() {
             let error = block_on(device.load(&altered, &binding("a"))).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged, "{key_type} bit {bit}");
             let error =
-                block_on(device.reseal(&altered, &binding("a"), &binding("b"))).unwrap_err();
+                block_on(device.reseal(&altered, &binding("a"), &binding("b"), Usages::NONE))
+                    .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged, "{key_type} bit {bit}");
         }
     }
@@ -78,12 +79,13 @@ fn a_resealed_key_is_the_same_key_under_the_new_binding_only() {
     let device = device();
     let new = make(&device, KeyType::Ed25519);
     let old = binding("a");
-    let resealed = block_on(device.reseal(&new.sealed, &old, &binding("b"))).unwrap();
+    let resealed = block_on(device.reseal(&new.sealed, &old, &binding("b"), Usages::NONE)).unwrap();
     let key = block_on(device.load(&resealed, &binding("b"))).unwrap();
     assert_eq!(key.public(), new.public.as_ref());
     let error = block_on(device.load(&resealed, &old)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
-    let error = block_on(device.reseal(&new.sealed, &binding("b"), &old)).unwrap_err();
+    let error =
+        block_on(device.reseal(&new.sealed, &binding("b"), &old, Usages::NONE)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::algorithm::Algorithm;
 use crate::capability::Capabilities;
 use crate::error::Result;
-use crate::key::{Binding, KeySpec, PublicKey, SealedKey};
+use crate::key::{Binding, KeySpec, PublicKey, SealedKey, Usages};
 use crate::secret::SecretBytes;
 
 /// What a backend must do. Callers want `Key<A>` of `hsm-client` instead.
@@ -54,8 +54,17 @@ pub trait Device: Debug + Send + Sync {
     /// Opens a sealed key for use.
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>>;
 
-    /// Seals the same key again under another binding: how an attribute changes.
-    async fn reseal(&self, sealed: &SealedKey, old: &Binding, new: &Binding) -> Result<SealedKey>;
+    /// Seals the same key again under another binding, with the usages in `without` taken away: how an attribute
+    /// changes. There is no way to add a usage.
+    ///
+    /// A key that would be left without any usage is [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    async fn reseal(
+        &self,
+        sealed: &SealedKey,
+        old: &Binding,
+        new: &Binding,
+        without: Usages,
+    ) -> Result<SealedKey>;
 
     /// Fills `out` from the device's random bit generator (NIST SP 800-90A).
     async fn random(&self, out: &mut [u8]) -> Result<()>;

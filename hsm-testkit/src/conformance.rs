@@ -103,6 +103,7 @@ macro_rules! device_conformance {
             peers_on_other_curves_are_refused,
             random_bytes_differ,
             resealed_keys_are_the_same_under_the_new_binding,
+            resealing_takes_usages_away,
             rsa_ciphertexts_of_openssl_decrypt,
             sealed_keys_cannot_be_swapped,
             signatures_verify_everywhere,

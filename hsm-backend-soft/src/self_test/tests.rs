@@ -230,7 +230,7 @@ fn an_error_state_lasts_until_a_self_test_passes() {
         block_on(device.load(&new.sealed, &binding)).map(drop),
         block_on(device.generate(&spec, &binding)).map(drop),
         block_on(device.import(SecretBytes::copy_from(b"key"), &spec, &binding)).map(drop),
-        block_on(device.reseal(&new.sealed, &binding, &binding)).map(drop),
+        block_on(device.reseal(&new.sealed, &binding, &binding, Usages::NONE)).map(drop),
         block_on(device.random(&mut [0; 8])),
     ];
     for refusal in refusals {

@@ -262,10 +262,11 @@ impl Engine {
             }
             let old_binding = old.attributes.binding(&key.name, version)?;
             let new_binding = attributes.binding(&key.name, version)?;
+            let taken = old.attributes.spec.usages.without(attributes.spec.usages);
             let sealed = self
                 .0
                 .device
-                .reseal(&old.sealed, &old_binding, &new_binding)
+                .reseal(&old.sealed, &old_binding, &new_binding, taken)
                 .await?;
             let new = VersionRecord {
                 attributes,

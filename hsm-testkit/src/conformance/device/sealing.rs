@@ -2,6 +2,7 @@
 
 use hsm_core::{
     DeriveParameters, Device, ErrorKind, KeyType, Operation, SealedKey, SecretBytes, SignInput,
+    Usages,
 };
 
 use super::super::{fails, ok, skip};
@@ -113,7 +114,9 @@ pub async fn what_is_no_sealed_key_does_not_load<D: Device>(make: impl Fn() -> D
             &[ErrorKind::Damaged],
             &clause,
         );
-        let resealed = device.reseal(&altered, &key.binding, &binding("new")).await;
+        let resealed = device
+            .reseal(&altered, &key.binding, &binding("new"), Usages::NONE)
+            .await;
         fails(resealed, &[ErrorKind::Damaged], &clause);
     }
 }
@@ -125,14 +128,16 @@ pub async fn resealed_keys_are_the_same_under_the_new_binding<D: Device>(make: i
         let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
         let new = binding("after the change");
         let refused = device
-            .reseal(&key.new.sealed, &binding("another"), &new)
+            .reseal(&key.new.sealed, &binding("another"), &new, Usages::NONE)
             .await;
         fails(
             refused,
             &[ErrorKind::Damaged],
             format!("{BOUND}: reseal of {key_type}"),
         );
-        let resealed = device.reseal(&key.new.sealed, &key.binding, &new).await;
+        let resealed = device
+            .reseal(&key.new.sealed, &key.binding, &new, Usages::NONE)
+            .await;
         let resealed = ok(resealed, "reseal");
         fails(
             device.load(&resealed, &key.binding).await,
@@ -156,6 +161,32 @@ pub async fn resealed_keys_are_the_same_under_the_new_binding<D: Device>(make: i
     }
 }
 
+/// Resealing takes usages away for good, and not all of them.
+pub async fn resealing_takes_usages_away<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    for key_type in small_key_types(&device) {
+        let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
+        let (sealed, old, new) = (&key.new.sealed, &key.binding, binding("narrower"));
+        let all = device.reseal(sealed, old, &new, key.spec.usages).await;
+        fails(
+            all,
+            &[ErrorKind::InvalidInput],
+            format!("a {key_type} needs at least one usage"),
+        );
+        let Some(taken) = key.spec.usages.iter().nth(1) else {
+            continue;
+        };
+        let taken = Usages::of(&[taken]);
+        let resealed = ok(device.reseal(sealed, old, &new, taken).await, "reseal");
+        let loaded = ok(device.load(&resealed, &new).await, "a resealed key loads");
+        assert_eq!(
+            loaded.spec().usages,
+            key.spec.usages.without(taken),
+            "resealing takes the usages of a {key_type} away"
+        );
+    }
+}
+
 /// After zeroizing nothing works, neither the device nor what it had loaded.
 pub async fn nothing_works_after_zeroize<D: Device>(make: impl Fn() -> D) {
     let device = make();
@@ -174,7 +205,9 @@ pub async fn nothing_works_after_zeroize<D: Device>(make: impl Fn() -> D) {
             &clause,
         );
         fails(device.load(sealed, &key.binding).await, &kinds, &clause);
-        let resealed = device.reseal(sealed, &key.binding, &binding("new")).await;
+        let resealed = device
+            .reseal(sealed, &key.binding, &binding("new"), Usages::NONE)
+            .await;
         fails(resealed, &kinds, &clause);
         let material = SecretBytes::copy_from(&[7; 32]);
         fails(
