@@ -220,6 +220,12 @@ impl ActionSet {
         Self(self.0 | other.0)
     }
 
+    /// The actions that are in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The actions that are in `self` and not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {

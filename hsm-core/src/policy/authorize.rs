@@ -10,6 +10,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyName;
 use crate::service::Principal;
 
+/// Actions that are about no key: a role at any scope grants them.
+const ANYWHERE: ActionSet = ActionSet::of(&[
+    DataAction::OwnPasswordWrite,
+    DataAction::RandomGenerate,
+    DataAction::SettingsRead,
+]);
+
 /// What one principal may do, compiled from its role assignments.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Grants {
@@ -40,6 +47,7 @@ impl Grants {
                 Scope::Key(name) => grants.by_key.entry(name.clone()).or_default(),
             };
             *set = set.union(role.actions);
+            grants.global = grants.global.union(role.actions.intersection(ANYWHERE));
         }
         grants
     }
