@@ -40,6 +40,12 @@ impl Grants {
                 Scope::Key(name) => grants.by_key.entry(name.clone()).or_default(),
             };
             *set = set.union(role.actions);
+            // One's own password belongs to no scope: whoever has the action anywhere has it.
+            if role.actions.contains(DataAction::OwnPasswordWrite) {
+                grants.global = grants
+                    .global
+                    .union(ActionSet::of(&[DataAction::OwnPasswordWrite]));
+            }
         }
         grants
     }
