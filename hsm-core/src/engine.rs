@@ -293,10 +293,7 @@ impl Engine {
 
     fn check_alive(&self) -> Result<()> {
         if self.0.zeroized.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                ErrorKind::DeviceFailed,
-                "this HSM was zeroized; its keys are gone",
-            ));
+            return Err(settings::zeroized());
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use super::roles::Policy;
-use super::tree::{Changes, Records, View, damaged};
+use super::settings::{is_zeroized, zeroized};
+use super::tree::{Anchor, Changes, Records, View, damaged};
 use crate::audit::{Chain, ChainHead, Entry, Event, RequestId, StreamId, split_frame};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -78,6 +79,18 @@ impl Change {
         }
     }
 
+    /// A principal's login.
+    pub(super) fn login(principal: &Principal, target: String) -> Self {
+        Self {
+            request: RequestId::default(),
+            principal: Some(principal.clone()),
+            action: DataAction::Login,
+            target,
+            version: None,
+            detail: "logged in".to_owned(),
+        }
+    }
+
     /// A change that the partition makes by itself.
     pub(super) fn system(target: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
@@ -143,11 +156,14 @@ impl Engine {
         &self,
         mut body: impl FnMut(&View<'_>) -> Result<T> + Send,
     ) -> Result<T> {
+        let least = self.known_journal();
         let mut result = None;
         self.0
             .store
             .view(Box::new(|snapshot| {
-                result = Some(body(&self.0.tree.view(snapshot)?)?);
+                let view = self.0.tree.view(snapshot)?;
+                check_follows(view.anchor(), least)?;
+                result = Some(body(&view)?);
                 Ok(())
             }))
             .await?;
@@ -177,10 +193,12 @@ impl Engine {
         let slot = result.clone();
         // Not the engine itself: the store must not own what owns the store.
         let (tree, clock) = (self.0.tree.clone(), self.now());
+        let least = self.known_journal();
         self.0
             .store
             .transact(Box::new(move |transaction| {
                 let mut changes = tree.changes(transaction)?;
+                check_follows(changes.anchor(), least)?;
                 let now = clock.max(changes.anchor().latest);
                 let mut journal = Chain::resume(changes.anchor().journal);
                 let done = body(&mut journal, &mut changes, now)?;
@@ -198,6 +216,11 @@ impl Engine {
         })
     }
 
+    /// The head of the journal that this process has seen: whatever it reads from now on must follow from there.
+    fn known_journal(&self) -> Option<ChainHead> {
+        self.0.known.lock().journal
+    }
+
     /// Learns of changes that were made since the last call, by anybody. Costs a few nanoseconds when there are none.
     pub(super) async fn refresh(&self) -> Result<()> {
         self.check_alive()?;
@@ -205,13 +228,21 @@ impl Engine {
         if version == self.0.seen.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.catch_up().await
+        self.catch_up().await?;
+        if self.check_alive().is_err() {
+            // Somebody else did it; the domain key that this process holds in memory goes as well.
+            self.0.device.zeroize().await?;
+        }
+        self.check_alive()
     }
 
     /// Reads everything for the first time.
     pub(super) async fn start_from_store(&self) -> Result<()> {
         let (version, latest, journal, policy) = self
             .view(|view| {
+                if is_zeroized(view)? {
+                    return Err(zeroized());
+                }
                 Ok((
                     view.version(),
                     view.anchor().latest,
@@ -276,6 +307,20 @@ impl Engine {
     }
 }
 
+/// An older copy of the whole store is right in itself; only who has seen a later one can tell.
+fn check_follows(anchor: &Anchor, known: Option<ChainHead>) -> Result<()> {
+    let Some(known) = known else {
+        return Ok(());
+    };
+    let now = anchor.journal;
+    if now.records > known.records || now == known {
+        return Ok(());
+    }
+    Err(damaged(
+        "the store is older than what this process has seen of it: somebody put an old copy back",
+    ))
+}
+
 /// What happened since a place in the journal.
 struct News {
     version: u64,
@@ -303,13 +348,10 @@ impl News {
             everything: false,
             zeroized: false,
         };
-        if anchor.journal.records < from.records {
-            return Err(damaged(
-                "the store is older than what this process has seen of it: somebody put an old copy back",
-            ));
-        }
+        check_follows(anchor, Some(from))?;
         if anchor.journal.records - from.records > CATCH_UP_MAX {
             news.everything = true;
+            news.zeroized = is_zeroized(view)?;
             news.policy = Some(Policy::read(view)?);
             return Ok(news);
         }

@@ -21,7 +21,7 @@ pub struct Maintenance {
     pub rotated: Vec<KeyName>,
     /// Soft-deleted keys whose retention period was over.
     pub purged: Vec<KeyName>,
-    /// Keys that were due and could not be rotated, and why; they are tried again later.
+    /// Keys that were due and could not be rotated or purged, and why; they are tried again later.
     pub refused: Vec<(KeyName, String)>,
 }
 
@@ -36,13 +36,16 @@ impl Engine {
     pub async fn maintain(&self) -> Result<Maintenance> {
         self.refresh().await?;
         let mut done = Maintenance::default();
-        let permit = Permit::maintenance();
-        for (due, name) in self.due().await? {
-            self.maintain_key(&permit, due, name, &mut done).await?;
+        let due = self.due().await;
+        // A damaged schedule is no reason to leave the audit log unsigned, nor is one damaged key to leave the others.
+        for (due, name) in due.as_ref().map_or(&[][..], Vec::as_slice) {
+            if let Err(error) = self.maintain_key(*due, name, &mut done).await {
+                done.refused.push((name.clone(), error.to_string()));
+            }
         }
         self.checkpoint_streams().await?;
         self.0.audit.sync()?;
-        Ok(done)
+        due.map(|_| done)
     }
 
     /// Signs the journal and notes in it how far the streams have come: a stream that is cut off before this place is
@@ -83,13 +86,12 @@ impl Engine {
 
     async fn maintain_key(
         &self,
-        permit: &Permit,
         due: Timestamp,
-        name: KeyName,
+        name: &KeyName,
         done: &mut Maintenance,
     ) -> Result<()> {
         let deleted = self
-            .view(|view| match deleted_record(view, &name) {
+            .view(|view| match deleted_record(view, name) {
                 Ok(_) => Ok(true),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
                 Err(error) => Err(error),
@@ -97,7 +99,7 @@ impl Engine {
             .await?;
         if deleted {
             let key = name.clone();
-            let change = Change::system(key_target(&name), "purged: the retention period is over");
+            let change = Change::system(key_target(name), "purged: the retention period is over");
             self.change(change, move |changes, _| {
                 let record = deleted_record(changes, &key)?;
                 if record.due == Some(due) {
@@ -107,16 +109,17 @@ impl Engine {
                 }
             })
             .await?;
-            done.purged.push(name);
+            done.purged.push(name.clone());
             return Ok(());
         }
-        let change = Change::system(key_target(&name), "rotated by policy");
-        match self.rotate(permit, name.clone(), change, Some(due)).await {
-            Ok(Some(_)) => done.rotated.push(name),
+        let permit = Permit::maintenance();
+        let change = Change::system(key_target(name), "rotated by policy");
+        match self.rotate(&permit, name.clone(), change, Some(due)).await {
+            Ok(Some(_)) => done.rotated.push(name.clone()),
             Ok(None) => {}
             Err(error) => {
-                self.postpone(&name, due, &error).await?;
-                done.refused.push((name, error.to_string()));
+                self.postpone(name, due, &error).await?;
+                done.refused.push((name.clone(), error.to_string()));
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ const FORMAT: u8 = 1;
 
 pub(super) const PARTITION_KEY: &[u8] = b"partition";
 pub(super) const SETTINGS_KEY: &[u8] = b"settings";
+/// There once the partition was zeroized; its value is empty.
+pub(super) const ZEROIZED_KEY: &[u8] = b"zeroized";
 
 /// What identifies the partition, and its two system keys. It is outside the tree (the tree's key is made from it); the
 /// system keys are bound to the partition's id.
@@ -121,12 +123,35 @@ pub(super) fn get<T: for<'de> Deserialize<'de>>(
     let Some(bytes) = records.get(space, key)? else {
         return Ok(None);
     };
-    let what = || {
-        format!(
-            "the record `{}` in {}",
-            String::from_utf8_lossy(key),
-            space.name()
-        )
+    from_bytes(&describe(space, key), &bytes).map(Some)
+}
+
+/// What a record is called in messages: its text, then its number in hexadecimal digits.
+pub(super) fn describe(space: Space, key: &[u8]) -> String {
+    let (text, number) = match space {
+        Space::Versions => match key.iter().position(|byte| *byte == 0) {
+            Some(at) => (&key[..at], &key[at + 1..]),
+            None => (key, &[][..]),
+        },
+        Space::Schedule => {
+            let (time, name) = key.split_at(key.len().min(8));
+            (name, time)
+        }
+        Space::Journal | Space::RoleAssignments | Space::RoleDefinitions | Space::Tree => {
+            (&[][..], key)
+        }
+        Space::DeletedKeys | Space::Keys | Space::Meta | Space::Users => (key, &[][..]),
     };
-    from_bytes(&what(), &bytes).map(Some)
+    let text = String::from_utf8_lossy(text);
+    let separator = if text.is_empty() || number.is_empty() {
+        ""
+    } else {
+        "/"
+    };
+    let number: String = number.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "the record `{}{separator}{number}` in {}",
+        text.escape_debug(),
+        space.name()
+    )
 }

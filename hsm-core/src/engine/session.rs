@@ -92,8 +92,12 @@ impl EngineSession {
     ) -> Result<Self> {
         let open = engine.0.sessions.fetch_add(1, Ordering::Relaxed);
         let now = engine.now();
-        let epoch = engine.0.policy_epoch.load(Ordering::Acquire);
-        let grants = engine.0.policy.read().grants(&principal);
+        // Of another epoch, so that the first call looks at user and grants: either may have changed during login.
+        let stale = engine
+            .0
+            .policy_epoch
+            .load(Ordering::Acquire)
+            .wrapping_sub(1);
         let session = Self {
             engine,
             principal,
@@ -101,7 +105,7 @@ impl EngineSession {
             opened: now,
             last_used: AtomicU64::new(now.unix_millis()),
             ended: AtomicBool::new(false),
-            grants: RwLock::new((epoch, Arc::new(grants))),
+            grants: RwLock::new((stale, Arc::default())),
         };
         // Dropping the session gives the place back.
         if open >= SESSIONS_MAX {

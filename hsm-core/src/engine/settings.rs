@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::ledger::Change;
-use super::record::{self, SETTINGS_KEY};
+use super::record::{self, SETTINGS_KEY, ZEROIZED_KEY};
 use super::session::{Asked, Done};
-use super::tree::damaged;
+use super::tree::{Records, damaged};
 use crate::audit::StreamId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
@@ -82,7 +82,11 @@ impl Engine {
         }
         let change = Change::requested(asked.id, asked.principal, asked.permit, "/".to_owned())
             .detail("zeroized");
-        self.change(change, |_, _| Ok(())).await?;
+        // Whoever looks later, from however far behind, must learn of it.
+        self.change(change, |changes, _| {
+            changes.put(Space::Meta, ZEROIZED_KEY, b"")
+        })
+        .await?;
         // The last word under the audit key, which goes with the rest.
         self.checkpoint_journal().await?;
         self.checkpoint_streams().await?;
@@ -91,6 +95,18 @@ impl Engine {
         self.0.keys.clear();
         Ok(Done::change(Response::Done))
     }
+}
+
+/// Whether somebody has zeroized the partition.
+pub(super) fn is_zeroized(records: &impl Records) -> Result<bool> {
+    Ok(records.get(Space::Meta, ZEROIZED_KEY)?.is_some())
+}
+
+pub(super) fn zeroized() -> Error {
+    Error::new(
+        ErrorKind::DeviceFailed,
+        "this HSM was zeroized; its keys are gone",
+    )
 }
 
 pub(super) fn check(settings: &Settings) -> Result<()> {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::record;
 use crate::audit::ChainHead;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -247,10 +248,9 @@ impl Tree {
             (Some(_), None) => "was planted",
             (None, Some(_)) => "was removed",
         };
-        let key = String::from_utf8_lossy(key);
         Err(damaged(format!(
-            "the record `{key}` in {} {problem}",
-            space.name()
+            "{} {problem}",
+            record::describe(space, key)
         )))
     }
 }

@@ -86,7 +86,7 @@ impl Engine {
         };
         let name = user.clone();
         let epoch = record.epoch;
-        let success = Change::system(format!("/login/{user}"), format!("{user} logged in"));
+        let success = Change::login(&user, format!("/login/{user}"));
         let current = self
             .change(success, move |changes, _| {
                 let Some(mut record) =
@@ -361,12 +361,15 @@ pub(super) async fn new_user(
     password: SecretBytes,
     now: Timestamp,
 ) -> Result<UserRecord> {
+    // Not always zero: a session of an earlier user of this name must not become one of the new user.
+    let mut epoch = [0; 4];
+    device.random(&mut epoch).await?;
     Ok(UserRecord {
         name,
         enabled: true,
         created: now,
         password: hash(device, password).await?,
-        epoch: 0,
+        epoch: u32::from_be_bytes(epoch),
         failures: 0,
         last_failure: now,
     })
