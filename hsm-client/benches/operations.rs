@@ -57,7 +57,7 @@ impl Bench<'_> {
         self.names.push(name.to_owned());
         let mut group = self.criterion.benchmark_group(name);
         group.bench_function(BenchmarkId::from_parameter("raw"), |bencher| {
-            bencher.iter(&raw)
+            bencher.iter(&raw);
         });
         group.bench_function(BenchmarkId::from_parameter("hsm"), |bencher| {
             bencher.iter_custom(|iterations| time(iterations, &hsm));
@@ -263,7 +263,7 @@ fn encryption(bench: &mut Bench<'_>, app: &Session) {
         bench.pair(
             &format!("AES-256-GCM encrypt {name}"),
             || aes.encrypt(&plaintext),
-            || seal(),
+            &seal,
         );
         let ours = block_on(aes.encrypt(&plaintext)).expect("a ciphertext");
         let (nonce, data, tag) = seal();

@@ -157,11 +157,11 @@ impl Keys {
             for (usage, outcome) in keys.use_all(session, 1000 + at) {
                 match (usage, outcome) {
                     (Usage::Sign, Ok(Response::Signature { bytes, .. })) if bytes.len() == 64 => {
-                        keys.signature = bytes
+                        keys.signature = bytes;
                     }
                     (Usage::Sign, Ok(Response::Signature { bytes, .. })) => keys.tag = bytes,
                     (Usage::Encrypt, Ok(Response::Ciphertext { ciphertext, .. })) => {
-                        keys.ciphertext = ciphertext
+                        keys.ciphertext = ciphertext;
                     }
                     (Usage::WrapKey, Ok(Response::Wrapped { bytes, .. })) => keys.wrapped = bytes,
                     (Usage::Export, Ok(Response::Wrapped { bytes, .. })) => keys.exported = bytes,

@@ -345,6 +345,7 @@ algorithms! {
 
 impl KeyType {
     /// Every key type, in the order of the table.
+    #[must_use]
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         KEY_TYPES.iter().map(|row| row.key_type)
     }
@@ -382,6 +383,7 @@ impl KeyType {
 
 impl Algorithm {
     /// Every algorithm, in the order of the table.
+    #[must_use]
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         ALGORITHMS.iter().map(|row| row.algorithm)
     }

@@ -89,6 +89,10 @@ impl Space {
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
     /// A number that changes with every committed transaction of any process.
+    ///
+    /// # Errors
+    ///
+    /// As the contract says.
     fn version(&self) -> Result<u64>;
 
     /// Runs `body` on a snapshot. It may run more than once.

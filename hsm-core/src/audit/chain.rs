@@ -45,10 +45,11 @@ impl FromStr for StreamId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            if let Ok(value) = u128::from_str_radix(text, 16) {
-                return Ok(Self(value.to_be_bytes()));
-            }
+        if text.len() == 32
+            && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && let Ok(value) = u128::from_str_radix(text, 16)
+        {
+            return Ok(Self(value.to_be_bytes()));
         }
         Err(invalid("a stream id is 32 hex digits"))
     }

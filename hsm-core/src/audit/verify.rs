@@ -284,7 +284,7 @@ mod tests {
         let (id, bytes) = stream();
         let mut seen = 0;
         let verified = verify_stream(StreamVerifier::new(id, &key()), frames(&bytes), |_, _| {
-            seen += 1
+            seen += 1;
         })
         .unwrap();
         assert_eq!(

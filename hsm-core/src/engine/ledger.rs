@@ -295,10 +295,10 @@ impl Engine {
             }
             self.0.keys.remove(&name);
             known.recent.push_back((at, name));
-            if known.recent.len() > RECENT_CHANGES_MAX {
-                if let Some((dropped, _)) = known.recent.pop_front() {
-                    known.recent_from = dropped + 1;
-                }
+            if known.recent.len() > RECENT_CHANGES_MAX
+                && let Some((dropped, _)) = known.recent.pop_front()
+            {
+                known.recent_from = dropped + 1;
             }
         }
         known.journal = Some(news.journal);

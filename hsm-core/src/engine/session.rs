@@ -165,18 +165,17 @@ impl EngineSession {
                 return Ok(grants.1.clone());
             }
         }
-        if let Some(user_epoch) = self.user_epoch {
-            if !self
+        if let Some(user_epoch) = self.user_epoch
+            && !self
                 .engine
                 .user_is_current(&self.principal, user_epoch)
                 .await?
-            {
-                self.ended.store(true, Ordering::Relaxed);
-                return Err(Error::new(
-                    ErrorKind::Unauthenticated,
-                    "the user was disabled, deleted or given a new password; log in again",
-                ));
-            }
+        {
+            self.ended.store(true, Ordering::Relaxed);
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "the user was disabled, deleted or given a new password; log in again",
+            ));
         }
         let grants = Arc::new(self.engine.0.policy.read().grants(&self.principal));
         *self.grants.write() = (epoch, grants.clone());
@@ -253,14 +252,14 @@ fn check_lengths(request: &Request<'_>) -> Result<()> {
             ),
         ));
     }
-    if let Request::Encrypt { aad, .. } | Request::Decrypt { aad, .. } = request {
-        if aad.len() > AAD_LEN_MAX {
-            return Err(limit(
-                "the length of the associated data",
-                aad.len(),
-                AAD_LEN_MAX,
-            ));
-        }
+    if let Request::Encrypt { aad, .. } | Request::Decrypt { aad, .. } = request
+        && aad.len() > AAD_LEN_MAX
+    {
+        return Err(limit(
+            "the length of the associated data",
+            aad.len(),
+            AAD_LEN_MAX,
+        ));
     }
     Ok(())
 }

@@ -134,6 +134,7 @@ data_actions! {
 
 impl DataAction {
     /// Every action, by code.
+    #[must_use]
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         ACTIONS.iter().map(|(action, _)| *action)
     }

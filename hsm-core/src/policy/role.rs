@@ -66,10 +66,8 @@ impl FromStr for RoleId {
             && parts
                 .iter()
                 .all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if well_formed {
-            if let Ok(value) = u128::from_str_radix(&parts.concat(), 16) {
-                return Ok(Self(value));
-            }
+        if well_formed && let Ok(value) = u128::from_str_radix(&parts.concat(), 16) {
+            return Ok(Self(value));
         }
         Err(invalid(
             "the id of a role is a UUID: 8-4-4-4-12 hex digits with hyphens",
