@@ -99,7 +99,7 @@ async fn first_process(file: &Path) -> Outcome {
     // The administrator may not sign, and is told why.
     match admin.key::<EcdsaP384>("signing").await {
         Err(refusal) if refusal.kind() == ErrorKind::Denied => {
-            println!("refused, as it should be: {refusal}")
+            println!("refused, as it should be: {refusal}");
         }
         Err(other) => return Err(other.into()),
         Ok(_) => return Err("the administrator could use a key".into()),

@@ -263,7 +263,7 @@ fn encryption(bench: &mut Bench<'_>, app: &Session) {
         bench.pair(
             &format!("AES-256-GCM encrypt {name}"),
             || aes.encrypt(&plaintext),
-            &seal,
+            seal,
         );
         let ours = block_on(aes.encrypt(&plaintext)).expect("a ciphertext");
         let (nonce, data, tag) = seal();
