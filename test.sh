@@ -21,6 +21,7 @@ trap 'rm -rf "$work"' EXIT
 
 step "format"
 cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 step "lints"
 cargo clippy --workspace --all-targets --all-features -- -D warnings

@@ -27,7 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 type Done = Result<(), Box<dyn std::error::Error>>;
 
 fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
     fs::create_dir_all(&folder)?;
     Ok(fs::write(folder.join(name), bytes)?)
 }
@@ -51,8 +53,16 @@ fn audit_frames() -> Done {
     let mut bodies = Vec::new();
     for entry in [
         Entry::Event(event),
-        Entry::Checkpoint(Checkpoint { head: chain.head(), time, signature: vec![1; 64] }),
-        Entry::Stream { time, event: StreamEvent::Opened, head: chain.head() },
+        Entry::Checkpoint(Checkpoint {
+            head: chain.head(),
+            time,
+            signature: vec![1; 64],
+        }),
+        Entry::Stream {
+            time,
+            event: StreamEvent::Opened,
+            head: chain.head(),
+        },
         Entry::Closed { time },
     ] {
         let start = whole.len();
@@ -81,7 +91,14 @@ fn pkcs8_import() -> Done {
 fn pkcs8() -> [(&'static str, Vec<u8>); 3] {
     let ec = b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\
         \x03\x01\x07\x04\x27\x30\x25\x02\x01\x01\x04\x20";
-    let okp = |last| [b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65", &[last][..], b"\x04\x22\x04\x20"].concat();
+    let okp = |last| {
+        [
+            b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65",
+            &[last][..],
+            b"\x04\x22\x04\x20",
+        ]
+        .concat()
+    };
     let with_key = |mut head: Vec<u8>| {
         head.extend_from_slice(&[0x11; 32]);
         head
@@ -115,7 +132,12 @@ fn protector_file() -> Done {
     };
     let zeroized = [1, 0];
     let key_file = [&[1, 2][..], &[0x11; 32], &[0x22; 40]].concat();
-    let cost = [&65_536u32.to_be_bytes()[..], &3u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
+    let cost = [
+        &65_536u32.to_be_bytes()[..],
+        &3u32.to_be_bytes(),
+        &1u32.to_be_bytes(),
+    ]
+    .concat();
     let passphrase = [&[1, 1][..], &cost, &[0x11; 32], &[0x22; 40]].concat();
     for (name, body) in [
         ("zeroized", &zeroized[..]),
@@ -133,18 +155,38 @@ fn public_key() -> Done {
     for (name, key) in public_keys()? {
         seed("public_key", &format!("{name}.der"), key.to_spki_der()?)?;
         seed("public_key", &format!("{name}.pem"), key.to_pem()?)?;
-        seed("public_key", &format!("{name}.jwk"), serde_json::to_string(&key.to_jwk()?)?)?;
+        seed(
+            "public_key",
+            &format!("{name}.jwk"),
+            serde_json::to_string(&key.to_jwk()?)?,
+        )?;
     }
     Ok(())
 }
 
 fn request() -> Done {
     // Pairs of name and process, operation, and what it reads besides: see the target.
-    seed("request", "create-sign-delete", [0, 0, 0, 1, 0, 8, 0, 0, 3, 3, 8, 0])?;
+    seed(
+        "request",
+        "create-sign-delete",
+        [0, 0, 0, 1, 0, 8, 0, 0, 3, 3, 8, 0],
+    )?;
     seed("request", "rotate", [1, 0, 1, 1, 4, 1, 1, 8, 1, 4, 8, 0])?;
-    seed("request", "suspend-resume", [0, 0, 2, 1, 3, 2, 1, 0, 0, 8, 0, 0, 2, 2, 0, 3, 8, 0])?;
-    seed("request", "delete-recover-purge", [2, 0, 0, 1, 5, 3, 2, 4, 5, 3, 2, 5, 5, 0, 0, 1])?;
-    seed("request", "retention", [0, 0, 0, 1, 0, 3, 0, 7, 39, 0, 7, 39, 3, 7, 39, 0, 0, 1, 1])
+    seed(
+        "request",
+        "suspend-resume",
+        [0, 0, 2, 1, 3, 2, 1, 0, 0, 8, 0, 0, 2, 2, 0, 3, 8, 0],
+    )?;
+    seed(
+        "request",
+        "delete-recover-purge",
+        [2, 0, 0, 1, 5, 3, 2, 4, 5, 3, 2, 5, 5, 0, 0, 1],
+    )?;
+    seed(
+        "request",
+        "retention",
+        [0, 0, 0, 1, 0, 3, 0, 7, 39, 0, 7, 39, 3, 7, 39, 0, 0, 1, 1],
+    )
 }
 
 fn role_json() -> Done {
@@ -154,12 +196,20 @@ fn role_json() -> Done {
     seed("role_json", "definition", serde_json::to_string(&role)?)?;
     let scope = "/keys/payments".parse()?;
     let assignment = RoleAssignment::new(id, role.id, "app".parse()?, scope, time);
-    seed("role_json", "assignment", serde_json::to_string(&assignment)?)?;
+    seed(
+        "role_json",
+        "assignment",
+        serde_json::to_string(&assignment)?,
+    )?;
     let spec = spec(KeyType::EcP256).exportable();
     seed("role_json", "spec", serde_json::to_string(&spec)?)?;
     seed("role_json", "scope", "/keys/payments")?;
     seed("role_json", "id", id.to_string())?;
-    seed("role_json", "key", "payments/000102030405060708090a0b0c0d0e0f")?;
+    seed(
+        "role_json",
+        "key",
+        "payments/000102030405060708090a0b0c0d0e0f",
+    )?;
     seed("role_json", "time", "253402207200999")?;
     seed("role_json", "action", DataAction::KeySign.name())
 }
@@ -167,8 +217,14 @@ fn role_json() -> Done {
 fn rotation_policy() -> Done {
     // Eight bytes of time, then the policy.
     for (name, policy) in [
-        ("rotate", r#"{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P90D"},"action":{"type":"Rotate"}}],"attributes":{}}"#),
-        ("before-expiry", r#"{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"rotate"}},{"trigger":{"timeBeforeExpiry":"P1M"},"action":{"type":"Notify"}}],"attributes":{"expiryTime":"P1Y6M"}}"#),
+        (
+            "rotate",
+            r#"{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P90D"},"action":{"type":"Rotate"}}],"attributes":{}}"#,
+        ),
+        (
+            "before-expiry",
+            r#"{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"rotate"}},{"trigger":{"timeBeforeExpiry":"P1M"},"action":{"type":"Notify"}}],"attributes":{"expiryTime":"P1Y6M"}}"#,
+        ),
         ("expiry", r#"{"attributes":{"expiryTime":"PT36H"}}"#),
     ] {
         let time = 1_800_000_000_000u64.to_be_bytes();
@@ -191,7 +247,11 @@ fn store_record() -> Done {
     seed("store_record", "flip", [0, 3, 0, 1])?;
     seed("store_record", "replace", [0, 5, 1, 1, 0, 0])?;
     seed("store_record", "remove", [0, 7, 2])?;
-    seed("store_record", "plant", [0, 0, 3, 1, 4, b'f', b'r', b'e', b'e', 1, 0])
+    seed(
+        "store_record",
+        "plant",
+        [0, 0, 3, 1, 4, b'f', b'r', b'e', b'e', 1, 0],
+    )
 }
 
 fn wrapped_import() -> Done {

@@ -42,7 +42,11 @@ fuzz_target!(|data: &[u8]| {
             .finalize()
             .into();
         head.records += 1;
-        bytes.extend_from_slice(&u32::try_from(body.len()).expect("it is short").to_le_bytes());
+        bytes.extend_from_slice(
+            &u32::try_from(body.len())
+                .expect("it is short")
+                .to_le_bytes(),
+        );
         bytes.extend_from_slice(body);
         bytes.extend_from_slice(&head.hash);
     }
@@ -55,7 +59,9 @@ fuzz_target!(|data: &[u8]| {
             Ok(entry) => {
                 // What was read can be written, and reads the same.
                 let mut again = Vec::new();
-                Chain::resume(before).append(&entry, &mut again).expect("it was that short");
+                Chain::resume(before)
+                    .append(&entry, &mut again)
+                    .expect("it was that short");
                 let (again, _) = split(&again);
                 assert_eq!(again[0].decode().expect("an entry"), entry);
             }

@@ -15,7 +15,9 @@ fuzz_target!(|data: &[u8]| {
     for key_type in KeyType::all() {
         let spec = spec(key_type);
         let material = SecretBytes::copy_from(data);
-        let Ok(new) = block_on(DEVICE.import(material, &spec, &binding())) else { continue };
+        let Ok(new) = block_on(DEVICE.import(material, &spec, &binding())) else {
+            continue;
+        };
         let key = block_on(DEVICE.load(&new.sealed, &binding())).expect("its own key");
         assert_eq!(key.public(), new.public.as_ref());
         let signs = |algorithm: &&Algorithm| algorithm.does(Operation::Sign);
@@ -23,7 +25,9 @@ fuzz_target!(|data: &[u8]| {
             let message = SignInput::Message(b"message");
             let signature = block_on(key.sign(*algorithm, message)).expect("it signs");
             let public = new.public.expect("a pair");
-            public.verify(*algorithm, message, &signature).expect("its own signature");
+            public
+                .verify(*algorithm, message, &signature)
+                .expect("its own signature");
         }
     }
 });

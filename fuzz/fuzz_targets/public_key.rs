@@ -6,10 +6,16 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(key) = PublicKey::from_spki_der(data) {
-        assert_eq!(key.to_spki_der().expect("it was read"), data, "DER has one spelling");
+        assert_eq!(
+            key.to_spki_der().expect("it was read"),
+            data,
+            "DER has one spelling"
+        );
         check(&key);
     }
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(key) = PublicKey::from_pem(text) {
         check(&key);
     }

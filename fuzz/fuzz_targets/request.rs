@@ -54,11 +54,15 @@ fuzz_target!(|data: &[u8]| {
             4 => recover(&processes[process], name, model),
             5 => purge(&processes[process], name, model),
             6 => {
-                processes[0].clock.go_back(Duration::from_secs(data.byte().into()));
+                processes[0]
+                    .clock
+                    .go_back(Duration::from_secs(data.byte().into()));
             }
             7 => {
                 let days = u64::from(data.byte() % 40);
-                processes[0].clock.advance(Duration::from_secs(days * 86_400));
+                processes[0]
+                    .clock
+                    .advance(Duration::from_secs(days * 86_400));
                 for process in &mut processes {
                     process.login_again().expect("a new session");
                 }
@@ -67,7 +71,10 @@ fuzz_target!(|data: &[u8]| {
                     let at = names.iter().position(|name| *name == purged);
                     // `gone` of the HSM that inputs start from goes too.
                     let Some(at) = at else { continue };
-                    assert!(matches!(models[at], Model::Deleted(_)), "{purged} was purged");
+                    assert!(
+                        matches!(models[at], Model::Deleted(_)),
+                        "{purged} was purged"
+                    );
                     models[at] = Model::Free;
                 }
             }
@@ -85,8 +92,15 @@ fn create(hsm: &Hsm, name: &KeyName, model: &mut Model, data: &mut Bytes<'_>) {
     let key_type = data.choose(&[KeyType::EcP256, KeyType::Ed25519, KeyType::Aes256]);
     let mut new = NewKeyParameters::new(spec(key_type));
     new.pre_activation = data.byte() % 4 == 0;
-    let state = if new.pre_activation { State::PreActivation } else { State::Active };
-    let answer = hsm.call(Request::CreateKey { name: name.clone(), new });
+    let state = if new.pre_activation {
+        State::PreActivation
+    } else {
+        State::Active
+    };
+    let answer = hsm.call(Request::CreateKey {
+        name: name.clone(),
+        new,
+    });
     match model {
         Model::Free => {
             let versions = vec![(version(answer), state)];
@@ -100,7 +114,9 @@ fn rotate(hsm: &Hsm, name: &KeyName, model: &mut Model) {
     let answer = hsm.call(Request::RotateKey { name: name.clone() });
     match model {
         Model::Live(key) => match key.versions.last() {
-            Some((_, State::PreActivation | State::Suspended)) => refused(answer, ErrorKind::KeyState),
+            Some((_, State::PreActivation | State::Suspended)) => {
+                refused(answer, ErrorKind::KeyState)
+            }
             _ => key.versions.push((version(answer), State::Active)),
         },
         _ => refused(answer, ErrorKind::NotFound),
@@ -118,7 +134,10 @@ fn update(hsm: &Hsm, name: &KeyName, model: &mut Model, data: &mut Bytes<'_>) {
     let index = usize::from(data.byte());
     let update = AttributesUpdate::new().event(event);
     let Model::Live(key) = model else {
-        let answer = hsm.call(Request::UpdateKey { key: name.clone().into(), update });
+        let answer = hsm.call(Request::UpdateKey {
+            key: name.clone().into(),
+            update,
+        });
         return refused(answer, ErrorKind::NotFound);
     };
     let index = index % key.versions.len();
@@ -176,7 +195,10 @@ fn purge(hsm: &Hsm, name: &KeyName, model: &mut Model) {
 /// Signs or encrypts, with the current version or another.
 fn use_key(hsm: &Hsm, name: &KeyName, model: &Model, data: &mut Bytes<'_>) {
     let (Model::Live(key) | Model::Deleted(key)) = model else {
-        return refused(sign(hsm, name.clone().into(), KeyType::EcP256), ErrorKind::NotFound);
+        return refused(
+            sign(hsm, name.clone().into(), KeyType::EcP256),
+            ErrorKind::NotFound,
+        );
     };
     let index = usize::from(data.byte());
     let (reference, state) = match index.checked_sub(1) {
@@ -208,7 +230,11 @@ fn sign(hsm: &Hsm, key: KeyRef, key_type: KeyType) -> Result<Response> {
             });
         }
     };
-    hsm.call(Request::Sign { key, algorithm, input: SignInput::Message(b"message") })
+    hsm.call(Request::Sign {
+        key,
+        algorithm,
+        input: SignInput::Message(b"message"),
+    })
 }
 
 fn version(answer: Result<Response>) -> VersionId {

@@ -13,7 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     json::<KeySpec>(text);
     json::<RoleAssignment>(text);
     json::<RoleDefinition>(text);
@@ -44,7 +46,10 @@ fuzz_target!(|data: &[u8]| {
 fn json<T: Debug + DeserializeOwned + PartialEq + Serialize>(text: &str) {
     if let Ok(value) = serde_json::from_str::<T>(text) {
         let written = serde_json::to_string(&value).expect("it can be written");
-        assert_eq!(serde_json::from_str::<T>(&written).expect("it was written so"), value);
+        assert_eq!(
+            serde_json::from_str::<T>(&written).expect("it was written so"),
+            value
+        );
     }
 }
 

@@ -11,7 +11,12 @@ use pollster::block_on;
 
 static KEYS: LazyLock<(SoftDevice, Vec<SealedKey>)> = LazyLock::new(|| {
     let device = device();
-    let types = [KeyType::EcP256, KeyType::Ed25519, KeyType::Aes256, KeyType::HmacSha512];
+    let types = [
+        KeyType::EcP256,
+        KeyType::Ed25519,
+        KeyType::Aes256,
+        KeyType::HmacSha512,
+    ];
     let keys = types.map(|key_type| {
         let new = block_on(device.generate(&spec(key_type), &binding()));
         new.expect("a key").sealed
@@ -23,7 +28,10 @@ fuzz_target!(|data: &[u8]| {
     let (device, keys) = &*KEYS;
 
     if let Ok(sealed) = SealedKey::new(data) {
-        assert!(block_on(device.load(&sealed, &binding())).is_err(), "forged");
+        assert!(
+            block_on(device.load(&sealed, &binding())).is_err(),
+            "forged"
+        );
     }
 
     // Which key, how long, another binding or none, and what is flipped.
@@ -43,7 +51,12 @@ fuzz_target!(|data: &[u8]| {
         *byte ^= mask;
     }
     let same = other == 0 && bytes == original.as_bytes();
-    let Ok(sealed) = SealedKey::new(bytes) else { return };
+    let Ok(sealed) = SealedKey::new(bytes) else {
+        return;
+    };
     assert_eq!(block_on(device.load(&sealed, &used)).is_ok(), same);
-    assert_eq!(block_on(device.reseal(&sealed, &used, &binding(), Usages::NONE)).is_ok(), same);
+    assert_eq!(
+        block_on(device.reseal(&sealed, &used, &binding(), Usages::NONE)).is_ok(),
+        same
+    );
 });

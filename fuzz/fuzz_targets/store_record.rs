@@ -2,9 +2,7 @@
 #![no_main]
 
 use hsm_core::audit::RequestId;
-use hsm_core::{
-    Algorithm, ErrorKind, PageRequest, Request, Response, Session, SignInput, Space,
-};
+use hsm_core::{Algorithm, ErrorKind, PageRequest, Request, Response, Session, SignInput, Space};
 use hsm_fuzz::{Bytes, Hsm};
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
@@ -39,7 +37,9 @@ fuzz_target!(|data: &[u8]| {
     for name in ["sign", "data", "gone", "transport"] {
         let key = || name.parse().expect("a name");
         drop(hsm.call(Request::GetKey { key: key() }));
-        drop(hsm.call(Request::RotateKey { name: name.parse().expect("a name") }));
+        drop(hsm.call(Request::RotateKey {
+            name: name.parse().expect("a name"),
+        }));
     }
     for deleted in [false, true] {
         let page = PageRequest::default();
@@ -49,14 +49,22 @@ fuzz_target!(|data: &[u8]| {
             Request::ListKeys { page }
         }));
     }
-    let request = Request::RecoverKey { name: "gone".parse().expect("a name") };
+    let request = Request::RecoverKey {
+        name: "gone".parse().expect("a name"),
+    };
     drop(hsm.call(request));
     if let Ok(admin) = hsm.session_of("admin") {
         for request in [
             Request::ListRoleDefinitions,
-            Request::ListUsers { page: PageRequest::default() },
+            Request::ListUsers {
+                page: PageRequest::default(),
+            },
             Request::ListAuditStreams,
-            Request::ReadAudit { stream: hsm.engine.id(), from: 0, limit: 1000 },
+            Request::ReadAudit {
+                stream: hsm.engine.id(),
+                from: 0,
+                limit: 1000,
+            },
         ] {
             drop(block_on(admin.call(RequestId::default(), request)));
         }
@@ -74,7 +82,9 @@ fuzz_target!(|data: &[u8]| {
             let mut key: hsm_core::KeyRef = sign();
             key.version = Some(version);
             let info = hsm.call(Request::GetKey { key });
-            let Ok(Response::Key(info)) = info else { panic!("{info:?}") };
+            let Ok(Response::Key(info)) = info else {
+                panic!("{info:?}")
+            };
             info.public
                 .expect("a pair")
                 .verify(Algorithm::Es256, SignInput::Message(b"message"), &bytes)
@@ -83,7 +93,10 @@ fuzz_target!(|data: &[u8]| {
         Ok(other) => panic!("{other:?}"),
         Err(error) => {
             let kind = error.kind();
-            assert!(kind == ErrorKind::Damaged || kind == ErrorKind::Denied, "{error}");
+            assert!(
+                kind == ErrorKind::Damaged || kind == ErrorKind::Denied,
+                "{error}"
+            );
         }
     }
 });

@@ -54,7 +54,9 @@ fuzz_target!(|data: &[u8]| {
     let plaintext = data.0;
     let mut wrapped = vec![0; plaintext.len().div_ceil(8) * 8 + 8];
     let kwp = KwpAes256::new(&TRANSPORT.into());
-    let Ok(wrapped) = kwp.wrap_key(plaintext, &mut wrapped) else { return };
+    let Ok(wrapped) = kwp.wrap_key(plaintext, &mut wrapped) else {
+        return;
+    };
     if let Ok(new) = import(wrapped, WrappedFormat::Bound, &wanted) {
         let usages = u16::from_be_bytes([plaintext[2], plaintext[3]]);
         assert_eq!(plaintext[1], wanted.key_type.code());

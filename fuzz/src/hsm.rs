@@ -173,7 +173,9 @@ fn parts(device: &Arc<SoftDevice>, store: &MemoryStore, clock: &Arc<ManualClock>
 }
 
 fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::new(Timestamp::from_unix_seconds(1_800_000_000)))
+    Arc::new(ManualClock::new(Timestamp::from_unix_seconds(
+        1_800_000_000,
+    )))
 }
 
 fn principal(name: &str) -> Principal {
