@@ -45,6 +45,8 @@ mod hsm;
 mod key;
 mod local;
 mod open;
+#[cfg(doctest)]
+mod pages;
 mod session;
 
 pub use clock::SystemClock;

@@ -1,0 +1,271 @@
+//! Writes the seeds of the fuzz targets to `corpus/`: `cargo run --example seeds`, in this folder.
+
+use std::fs;
+use std::path::Path;
+
+use hsm_core::audit::{Chain, Checkpoint, Entry, Event, RequestId, StreamEvent, StreamId};
+use hsm_core::policy::{BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId};
+use hsm_core::{Algorithm, Device, KeyType, PublicKey, SecretBytes, Timestamp};
+use hsm_fuzz::{binding, device, spec};
+use pollster::block_on;
+use sha2::{Digest, Sha256};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    audit_frames()?;
+    pkcs8_import()?;
+    protector_file()?;
+    public_key()?;
+    request()?;
+    role_json()?;
+    rotation_policy()?;
+    sealed_key()?;
+    store_record()?;
+    wrapped_import()?;
+    Ok(())
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    fs::create_dir_all(&folder)?;
+    Ok(fs::write(folder.join(name), bytes)?)
+}
+
+fn audit_frames() -> Done {
+    let stream = StreamId::from_bytes([7; 16]);
+    let time = Timestamp::from_unix_seconds(1_800_000_000);
+    let mut chain = Chain::new(stream);
+    let event = Event {
+        time,
+        request: RequestId::from_u128(1),
+        principal: "app".into(),
+        action: DataAction::KeySign,
+        target: "/keys/payments".into(),
+        version: None,
+        algorithm: Some(Algorithm::Es384),
+        failure: None,
+        detail: "".into(),
+    };
+    let mut whole = Vec::new();
+    let mut bodies = Vec::new();
+    for entry in [
+        Entry::Event(event),
+        Entry::Checkpoint(Checkpoint {
+            head: chain.head(),
+            time,
+            signature: vec![1; 64],
+        }),
+        Entry::Stream {
+            time,
+            event: StreamEvent::Opened,
+            head: chain.head(),
+        },
+        Entry::Closed { time },
+    ] {
+        let start = whole.len();
+        chain.append(&entry, &mut whole)?;
+        // The target makes the frame around a body whose length stands in front.
+        let body = &whole[start + 4..whole.len() - 32];
+        bodies.extend_from_slice(&u16::try_from(body.len() - 1)?.to_be_bytes());
+        bodies.extend_from_slice(body);
+    }
+    seed("audit_frames", "whole", &whole)?;
+    seed("audit_frames", "cut", &whole[..whole.len() - 5])?;
+    seed("audit_frames", "bodies", bodies)
+}
+
+fn pkcs8_import() -> Done {
+    for (name, key) in pkcs8() {
+        seed("pkcs8_import", name, key)?;
+    }
+    let rsa = "../hsm-testkit/src/conformance/vectors/rsa_2048.pk8";
+    let rsa = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(rsa))?;
+    seed("pkcs8_import", "rsa-2048", rsa)?;
+    seed("pkcs8_import", "octets", [0x5a; 32])
+}
+
+/// Small keys in PKCS#8, without their public halves.
+fn pkcs8() -> [(&'static str, Vec<u8>); 3] {
+    let ec = b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\
+        \x03\x01\x07\x04\x27\x30\x25\x02\x01\x01\x04\x20";
+    let okp = |last| {
+        [
+            b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65",
+            &[last][..],
+            b"\x04\x22\x04\x20",
+        ]
+        .concat()
+    };
+    let with_key = |mut head: Vec<u8>| {
+        head.extend_from_slice(&[0x11; 32]);
+        head
+    };
+    [
+        ("ec-p256", with_key(ec.to_vec())),
+        ("ed25519", with_key(okp(0x70))),
+        ("x25519", with_key(okp(0x6e))),
+    ]
+}
+
+fn public_keys() -> Result<Vec<(&'static str, PublicKey)>, Box<dyn std::error::Error>> {
+    let device = device();
+    let types = [KeyType::EcP256, KeyType::Ed25519, KeyType::X25519];
+    let mut keys = Vec::new();
+    for (key_type, (name, key)) in types.into_iter().zip(pkcs8()) {
+        let key = SecretBytes::from(key);
+        let new = block_on(device.import(key, &spec(key_type), &binding()))?;
+        keys.push((name, new.public.ok_or("a pair")?));
+    }
+    Ok(keys)
+}
+
+fn protector_file() -> Done {
+    let whole = |body: &[u8]| {
+        let mut bytes = b"hsm root".to_vec();
+        bytes.extend_from_slice(body);
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    };
+    let zeroized = [1, 0];
+    let key_file = [&[1, 2][..], &[0x11; 32], &[0x22; 40]].concat();
+    let cost = [
+        &65_536u32.to_be_bytes()[..],
+        &3u32.to_be_bytes(),
+        &1u32.to_be_bytes(),
+    ]
+    .concat();
+    let passphrase = [&[1, 1][..], &cost, &[0x11; 32], &[0x22; 40]].concat();
+    for (name, body) in [
+        ("zeroized", &zeroized[..]),
+        ("key-file", &key_file),
+        ("passphrase", &passphrase),
+    ] {
+        seed("protector_file", name, whole(body))?;
+        // The target adds mark and checksum to these.
+        seed("protector_file", &format!("{name}-body"), body)?;
+    }
+    Ok(())
+}
+
+fn public_key() -> Done {
+    for (name, key) in public_keys()? {
+        seed("public_key", &format!("{name}.der"), key.to_spki_der()?)?;
+        seed("public_key", &format!("{name}.pem"), key.to_pem()?)?;
+        seed(
+            "public_key",
+            &format!("{name}.jwk"),
+            serde_json::to_string(&key.to_jwk()?)?,
+        )?;
+    }
+    Ok(())
+}
+
+fn request() -> Done {
+    // Pairs of name and process, operation, and what it reads besides: see the target.
+    seed(
+        "request",
+        "create-sign-delete",
+        [0, 0, 0, 1, 0, 8, 0, 0, 3, 3, 8, 0],
+    )?;
+    seed("request", "rotate", [1, 0, 1, 1, 4, 1, 1, 8, 1, 4, 8, 0])?;
+    seed(
+        "request",
+        "suspend-resume",
+        [0, 0, 2, 1, 3, 2, 1, 0, 0, 8, 0, 0, 2, 2, 0, 3, 8, 0],
+    )?;
+    seed(
+        "request",
+        "delete-recover-purge",
+        [2, 0, 0, 1, 5, 3, 2, 4, 5, 3, 2, 5, 5, 0, 0, 1],
+    )?;
+    seed(
+        "request",
+        "retention",
+        [0, 0, 0, 1, 0, 3, 0, 7, 39, 0, 7, 39, 3, 7, 39, 0, 0, 1, 1],
+    )
+}
+
+fn role_json() -> Done {
+    let time = Timestamp::from_unix_seconds(1_800_000_000);
+    let id = RoleId::from_u128(1);
+    let role = RoleDefinition::from(BuiltInRole::CryptoAuditor);
+    seed("role_json", "definition", serde_json::to_string(&role)?)?;
+    let scope = "/keys/payments".parse()?;
+    let assignment = RoleAssignment::new(id, role.id, "app".parse()?, scope, time);
+    seed(
+        "role_json",
+        "assignment",
+        serde_json::to_string(&assignment)?,
+    )?;
+    let spec = spec(KeyType::EcP256).exportable();
+    seed("role_json", "spec", serde_json::to_string(&spec)?)?;
+    seed("role_json", "scope", "/keys/payments")?;
+    seed("role_json", "id", id.to_string())?;
+    seed(
+        "role_json",
+        "key",
+        "payments/000102030405060708090a0b0c0d0e0f",
+    )?;
+    seed("role_json", "time", "253402207200999")?;
+    seed("role_json", "action", DataAction::KeySign.name())
+}
+
+fn rotation_policy() -> Done {
+    // Eight bytes of time, then the policy.
+    for (name, policy) in [
+        (
+            "rotate",
+            r#"{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P90D"},"action":{"type":"Rotate"}}],"attributes":{}}"#,
+        ),
+        (
+            "before-expiry",
+            r#"{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"rotate"}},{"trigger":{"timeBeforeExpiry":"P1M"},"action":{"type":"Notify"}}],"attributes":{"expiryTime":"P1Y6M"}}"#,
+        ),
+        ("expiry", r#"{"attributes":{"expiryTime":"PT36H"}}"#),
+    ] {
+        let time = 1_800_000_000_000u64.to_be_bytes();
+        seed("rotation_policy", name, [&time, policy.as_bytes()].concat())?;
+    }
+    Ok(())
+}
+
+fn sealed_key() -> Done {
+    // Which key, its length (0: as it is), the binding (0: its own), what is flipped.
+    seed("sealed_key", "unchanged", [0, 0, 0, 0])?;
+    seed("sealed_key", "other-binding", [1, 0, 0, 9])?;
+    seed("sealed_key", "cut", [2, 0, 40, 0])?;
+    seed("sealed_key", "usages", [0, 0, 0, 0, 0, 0, 3, 0xff])?;
+    seed("sealed_key", "exportable", [3, 0, 0, 0, 0, 0, 0, 0, 1])
+}
+
+fn store_record() -> Done {
+    // Which record, what is done to it, and with what.
+    seed("store_record", "flip", [0, 3, 0, 1])?;
+    seed("store_record", "replace", [0, 5, 1, 1, 0, 0])?;
+    seed("store_record", "remove", [0, 7, 2])?;
+    seed(
+        "store_record",
+        "plant",
+        [0, 0, 3, 1, 4, b'f', b'r', b'e', b'e', 1, 0],
+    )
+}
+
+fn wrapped_import() -> Done {
+    // Which type, whether exportable, then what is wrapped: header and key.
+    let [(_, ec), (_, ed25519), (_, x25519)] = pkcs8();
+    for (name, which, key_type, key) in [
+        ("ec-p256", 0, KeyType::EcP256, ec),
+        ("ed25519", 2, KeyType::Ed25519, ed25519),
+        ("x25519", 3, KeyType::X25519, x25519),
+        ("aes-256", 4, KeyType::Aes256, vec![0x5a; 32]),
+    ] {
+        let usages = spec(key_type).usages.bits().to_be_bytes();
+        let head = [which, 1, 1, key_type.code(), usages[0], usages[1], 1];
+        seed("wrapped_import", name, [&head, &key[..]].concat())?;
+    }
+    Ok(())
+}

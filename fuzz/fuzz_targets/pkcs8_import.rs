@@ -1,0 +1,33 @@
+//! What an import takes for a key works as one.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use hsm_backend_soft::SoftDevice;
+use hsm_core::{Algorithm, Device, KeyType, Operation, SecretBytes, SignInput};
+use hsm_fuzz::{binding, device, spec};
+use libfuzzer_sys::fuzz_target;
+use pollster::block_on;
+
+static DEVICE: LazyLock<SoftDevice> = LazyLock::new(device);
+
+fuzz_target!(|data: &[u8]| {
+    for key_type in KeyType::all() {
+        let spec = spec(key_type);
+        let material = SecretBytes::copy_from(data);
+        let Ok(new) = block_on(DEVICE.import(material, &spec, &binding())) else {
+            continue;
+        };
+        let key = block_on(DEVICE.load(&new.sealed, &binding())).expect("its own key");
+        assert_eq!(key.public(), new.public.as_ref());
+        let signs = |algorithm: &&Algorithm| algorithm.does(Operation::Sign);
+        if let Some(algorithm) = key_type.algorithms().iter().find(signs) {
+            let message = SignInput::Message(b"message");
+            let signature = block_on(key.sign(*algorithm, message)).expect("it signs");
+            let public = new.public.expect("a pair");
+            public
+                .verify(*algorithm, message, &signature)
+                .expect("its own signature");
+        }
+    }
+});

@@ -1,0 +1,11 @@
+//! The pages of the repository whose examples are compiled and run as tests of this crate.
+
+macro_rules! pages {
+    ($($name:ident = $path:literal;)*) => { $(#[doc = include_str!(concat!("../../", $path))] struct $name;)* };
+}
+
+pages! {
+    AuditLog = "docs/audit_log.md";
+    ClientReadme = "hsm-client/README.md";
+    Readme = "README.md";
+}

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in, on a machine with Rust and a C compiler. What needs more (openssl,
+# cargo-fuzz, typos) is fetched if it can be, or skipped out loud. HSM_SKIP_FUZZ=1 leaves the fuzz targets out.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n==> %s\n' "$*"; }
+skip() { printf 'skipped: %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer, https://rustup.rs"
+command -v "${CC:-cc}" >/dev/null || die "a C compiler is missing (cc): the cryptography and SQLite are built from C"
+
+# From cold, incremental files cost time and disk and are of no use.
+export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+# As in the bench profile, so that the benchmarks and the quickstart share one build of everything.
+export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+step "format"
+cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+
+step "lints"
+cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features
+
+step "spelling"
+typos=$(command -v typos || true)
+if [[ -z $typos ]] && python3 -m pip install --quiet --target "$work/typos" typos >/dev/null 2>&1; then
+    typos="$work/typos/bin/typos"
+fi
+if [[ -n $typos ]]; then
+    "$typos"
+else
+    skip "typos is not installed, and pip cannot get it"
+fi
+
+step "benchmarks compile"
+cargo bench --no-run --all-features -p hsm-client
+
+step "quickstart, and openssl takes its signature"
+cargo build --release -p hsm-examples --bin quickstart
+quickstart=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/quickstart
+cp README.md "$work/"
+(cd "$work" && "$quickstart" README.md)
+if ! command -v openssl >/dev/null && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    { apt-get update && apt-get install -y openssl; } >/dev/null 2>&1 || true
+fi
+if command -v openssl >/dev/null; then
+    (cd "$work" && openssl dgst -sha384 -verify signing-key.pem -signature file.sig README.md)
+else
+    skip "openssl is not installed"
+fi
+
+step "fuzz targets, ten seconds each"
+fuzz=no
+if [[ -n ${HSM_SKIP_FUZZ:-} ]]; then
+    skip "HSM_SKIP_FUZZ is set"
+elif ! command -v c++ >/dev/null; then
+    skip "libFuzzer is built from C++, and there is no c++"
+elif cargo fuzz --version >/dev/null 2>&1; then
+    fuzz=yes
+elif cargo install cargo-fuzz --version '^0.13' --locked --root "$work/cargo-fuzz" --target-dir "$work/build"; then
+    export PATH="$work/cargo-fuzz/bin:$PATH"
+    fuzz=yes
+else
+    skip "cargo-fuzz is not installed, and cargo cannot get it"
+fi
+if [[ $fuzz == yes ]]; then
+    # Sanitizers are options that rustc hides from stable releases.
+    export RUSTC_BOOTSTRAP=1
+    cargo fuzz build
+    for target in $(cargo fuzz list); do
+        printf -- '-- %s\n' "$target"
+        # What is found goes to the first folder; the seeds stay as they are.
+        mkdir -p "$work/corpus/$target"
+        cargo fuzz run "$target" "$work/corpus/$target" "fuzz/corpus/$target" -- \
+            -max_total_time=10 -timeout=30 -verbosity=0 -print_final_stats=1 >"$work/fuzz.log" 2>&1 ||
+            { cat "$work/fuzz.log"; die "fuzz target $target failed"; }
+        grep 'stat::number_of_executed_units' "$work/fuzz.log"
+    done
+    unset RUSTC_BOOTSTRAP
+fi
+
+step "examples in the documentation"
+cargo test --workspace --all-features --doc
+
+step "tests"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --all-features --no-fail-fast
+else
+    cargo test --workspace --all-features --lib --bins --tests --examples --no-fail-fast
+fi
