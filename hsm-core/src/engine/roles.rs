@@ -272,7 +272,10 @@ impl Engine {
         self.change(change, move |changes, _| {
             let policy = Policy::read(changes)?;
             let Some(assignment) = policy.assignments.get(&id) else {
-                return Err(Error::new(ErrorKind::NotFound, format!("there is no role assignment {id}")));
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no role assignment {id}"),
+                ));
             };
             policy.check_governed_without(Some(assignment.id))?;
             changes.remove(Space::RoleAssignments, &id.to_bytes())
