@@ -4,6 +4,7 @@
 //! `HSM_CRASH_LOOPS` sets how often a process is killed: 60 times if it is not set.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[expect(dead_code, reason = "this file tells its children nothing")]
 #[path = "support/child.rs"]
 mod child;
 
