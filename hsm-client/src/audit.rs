@@ -9,10 +9,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hsm_core::audit::{
-    Entry, Event, Flaw, StreamId, StreamMarks, StreamVerifier, Verified, split_frame, verify_stream,
+    Entry, Event, Flaw, StreamEvent, StreamId, StreamMarks, StreamVerifier, Verified, split_frame,
+    verify_stream,
 };
 use hsm_core::{Error, ErrorKind, PublicKey, Result, Space, Store};
 use hsm_store::{EmbeddedStore, read_stream_files};
@@ -50,18 +52,27 @@ pub struct Report {
     /// Number of records in all streams.
     pub records: u64,
     /// Records that no signed checkpoint vouches for, as they came after the last one: whoever can write the files could
-    /// have made these.
+    /// have made these. There are none when every process has closed the HSM.
     pub unsigned: u64,
     /// Streams whose process ended without closing them.
     pub abandoned: Vec<StreamId>,
 }
 
 impl Report {
-    fn add(&mut self, verified: &Verified) {
+    fn add(&mut self, verified: &Verified, vouched: u64) {
+        let signed = verified.signed.max(vouched);
         self.streams += 1;
         self.records += verified.head.records;
-        self.unsigned += verified.head.records.saturating_sub(verified.signed);
+        self.unsigned += verified.head.records.saturating_sub(signed);
     }
+}
+
+/// What the journal says of the streams.
+#[derive(Default)]
+struct Journal {
+    marks: StreamMarks,
+    /// How far its signed part vouches for each stream.
+    vouched: BTreeMap<StreamId, u64>,
 }
 
 /// Verifies the whole audit log of a local HSM without opening the HSM, and calls `visit` for each event: first those of
@@ -88,7 +99,8 @@ pub fn verify(
     let folder = Folder::new(path);
     let store = EmbeddedStore::open(folder.store())?;
     let mut report = Report::default();
-    let marks = verify_journal(&store, audit_key, &mut report, &mut visit)?;
+    let journal = verify_journal(&store, audit_key, &mut report, &mut visit)?;
+    let marks = &journal.marks;
     let files = read_stream_files(folder.audit())?;
     for stream in &files {
         let Some(places) = marks.of(stream.id()) else {
@@ -100,7 +112,8 @@ pub fn verify(
             show(stream.id(), number, entry, &mut visit);
         })
         .map_err(flawed)?;
-        report.add(&verified);
+        let vouched = journal.vouched.get(&stream.id()).copied();
+        report.add(&verified, vouched.unwrap_or_default());
     }
     for (stream, places) in marks.streams() {
         if places.iter().any(|place| place.records > 0)
@@ -119,8 +132,9 @@ fn verify_journal(
     audit_key: &PublicKey,
     report: &mut Report,
     visit: &mut impl FnMut(Record<'_>),
-) -> Result<StreamMarks> {
+) -> Result<Journal> {
     let mut marks = StreamMarks::default();
+    let mut notes = Vec::new();
     let mut verifier: Option<(StreamId, StreamVerifier<'_>)> = None;
     let mut after: Option<Vec<u8>> = None;
     loop {
@@ -148,13 +162,11 @@ fn verify_journal(
             let entry = verifier.push(&frame).map_err(flawed)?;
             marks.note(&entry);
             show(journal, number_of(key), &entry, visit);
-            if let Entry::Stream {
-                event: hsm_core::audit::StreamEvent::Abandoned,
-                head,
-                ..
-            } = entry
-            {
-                report.abandoned.push(head.stream);
+            if let Entry::Stream { event, head, .. } = entry {
+                notes.push((number_of(key), head));
+                if event == StreamEvent::Abandoned {
+                    report.abandoned.push(head.stream);
+                }
             }
         }
         match rows.pop() {
@@ -165,8 +177,13 @@ fn verify_journal(
     let Some((_, verifier)) = verifier else {
         return Err(Error::new(ErrorKind::NotFound, "the store holds no HSM"));
     };
-    report.add(&verifier.finish().map_err(flawed)?);
-    Ok(marks)
+    let verified = verifier.finish().map_err(flawed)?;
+    report.add(&verified, 0);
+    let signed = notes.iter().filter(|(number, _)| *number < verified.signed);
+    let vouched = signed
+        .map(|(_, head)| (head.stream, head.records))
+        .collect();
+    Ok(Journal { marks, vouched })
 }
 
 fn show(stream: StreamId, number: u64, entry: &Entry<'_>, visit: &mut impl FnMut(Record<'_>)) {

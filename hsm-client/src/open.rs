@@ -144,6 +144,15 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
             ),
         ));
     }
+    if matches!(options.unlock, Unlock::OwnKeyFile) && !folder.own_key_file().exists() {
+        return Err(Error::new(
+            ErrorKind::Unauthenticated,
+            format!(
+                "the HSM in {} has no key file in its folder; open it with its passphrase or key file",
+                path.display()
+            ),
+        ));
+    }
     let protector = folder.protector(&options.unlock);
     let (domain, store) = (folder.domain(), folder.store());
     let (device, store) = blocking(move || {

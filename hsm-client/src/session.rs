@@ -302,7 +302,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound).
+    /// [`NotFound`](ErrorKind::NotFound), or [`Conflict`](ErrorKind::Conflict) to disable oneself.
     pub async fn update_user(&self, name: &str, update: UserUpdate) -> Result<()> {
         let name = Principal::new(name)?;
         self.done(Request::UpdateUser { name, update }).await

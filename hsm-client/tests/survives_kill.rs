@@ -4,6 +4,7 @@
 //! `HSM_CRASH_LOOPS` sets how often a process is killed: 60 times if it is not set.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[expect(dead_code, reason = "this file tells its children nothing")]
 #[path = "support/child.rs"]
 mod child;
 
@@ -38,13 +39,18 @@ fn what_was_acknowledged_survives_and_nothing_is_half_made() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dev.hsm");
         let mut truth = Truth::new(&path);
+        let mut abandoned = 0;
         for _ in 0..KILLS_OF_ONE_HSM.min(loops - at) {
             let reports = run_and_kill(&path, &mut dice);
             acts += reports.iter().filter(|line| line.starts_with('!')).count();
             in_flight += usize::from(reports.last().is_some_and(|line| line.starts_with('?')));
             signatures += truth.follow(&reports);
-            truth.check();
+            abandoned = truth.check();
         }
+        assert!(
+            abandoned > 0,
+            "the log does not say that processes were killed"
+        );
     }
     println!(
         "{loops} kills: {acts} acts acknowledged, of them {signatures} signatures; {in_flight} acts cut off"
@@ -208,8 +214,8 @@ impl Truth {
         }
     }
 
-    /// Reopens the HSM and compares it with the truth.
-    fn check(&mut self) {
+    /// Reopens the HSM and compares it with the truth; returns how many audit streams have lost their processes.
+    fn check(&mut self) -> usize {
         let hsm = open(&self.path);
         let app = hsm.login("app", PASSWORD).unwrap();
         let mut found = BTreeMap::new();
@@ -235,7 +241,7 @@ impl Truth {
         }
         self.keys = found;
         hsm.close().unwrap();
-        self.check_audit(uncertain.as_ref());
+        self.check_audit(uncertain.as_ref())
     }
 
     /// Every version of the key verifies or signs; what it signed before verifies.
@@ -289,9 +295,9 @@ impl Truth {
     }
 
     /// The log is whole and knows every acknowledged signature, and no more than one besides.
-    fn check_audit(&self, uncertain: Option<&Act>) {
+    fn check_audit(&self, uncertain: Option<&Act>) -> usize {
         let mut audited: BTreeMap<(String, String), u64> = BTreeMap::new();
-        audit::verify(&url(&self.path), &self.audit_key, |record| {
+        let report = audit::verify(&url(&self.path), &self.audit_key, |record| {
             let event = record.event;
             if event.action == DataAction::KeySign && event.failure.is_none() {
                 let place = (event.target.to_string(), event.version.unwrap().to_string());
@@ -306,6 +312,7 @@ impl Truth {
                 "{place:?}: {acknowledged} signatures, {found} records; in flight: {uncertain:?}"
             );
         }
+        report.abandoned.len()
     }
 }
 

@@ -1,7 +1,5 @@
 //! Processes that play a role: this test binary again, told to run one of its ignored tests.
 
-#![expect(dead_code, reason = "each test file uses what it needs of it")]
-
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{ChildStderr, ChildStdin, Command, Stdio};
 
@@ -14,15 +12,6 @@ pub(crate) struct Child {
 
 impl Child {
     pub(crate) fn start(role: &str, arguments: &[&str]) -> Self {
-        Self::start_with(role, arguments, |command| command)
-    }
-
-    /// As [`start`](Self::start), with a command that `change` had a hand in.
-    pub(crate) fn start_with(
-        role: &str,
-        arguments: &[&str],
-        change: impl FnOnce(&mut Command) -> &mut Command,
-    ) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args([
@@ -36,7 +25,7 @@ impl Child {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut process = change(&mut command).spawn().unwrap();
+        let mut process = command.spawn().unwrap();
         let reports = BufReader::new(process.stderr.take().unwrap()).lines();
         Self { process, reports }
     }
@@ -46,10 +35,16 @@ impl Child {
         self.reports.next().map(Result::unwrap)
     }
 
-    /// Lets it go on from where it [waits](wait).
-    pub(crate) fn go_on(&mut self) {
+    /// Tells it a line, for which it [waits](told).
+    pub(crate) fn tell(&mut self, line: &str) {
         let stdin: &mut ChildStdin = self.process.stdin.as_mut().unwrap();
-        stdin.write_all(b"\n").unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Tells it a line and returns what it reports then.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.report().unwrap()
     }
 
     /// `kill -9`. Returns what it still reported before that.
@@ -80,12 +75,13 @@ pub(crate) fn report(line: impl std::fmt::Display) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-/// Waits to be told to [go on](Child::go_on); ends the process if nobody can any more.
-pub(crate) fn wait() {
+/// Waits to be [told](Child::tell) a line; ends the process if nobody can any more.
+pub(crate) fn told() -> String {
     let mut line = String::new();
     if std::io::stdin().read_line(&mut line).unwrap() == 0 {
         std::process::exit(0);
     }
+    line.trim_end().to_owned()
 }
 
 const ARGUMENTS: &str = "HSM_CLIENT_ROLE";

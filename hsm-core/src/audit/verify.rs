@@ -39,7 +39,7 @@ impl std::error::Error for Flaw {}
 pub struct Verified {
     /// Where the stream ends.
     pub head: ChainHead,
-    /// Number of records that a signed checkpoint vouches for. Someone who can rewrite the files could have made the
+    /// Number of records that a signed checkpoint vouches for, itself included. Someone who can rewrite the files could have made the
     /// ones after it.
     pub signed: u64,
     /// Whether the stream was closed in good order.
@@ -104,7 +104,7 @@ impl<'k> StreamVerifier<'k> {
                     self.chain = Chain::resume(before);
                     return Err(self.flaw(reason));
                 }
-                self.signed = before.records;
+                self.signed = before.records + 1;
             }
             Entry::Closed { .. } => self.closed = true,
             Entry::Event(_) | Entry::Stream { .. } => {}

@@ -81,7 +81,8 @@ impl Engine {
             ));
         }
         let (_, wrapping_key) = self.usable(asked.permit, wrapping, Usage::Import).await?;
-        let draft = self.draft(&name, &new, Origin::Imported).await?;
+        let mut draft = self.draft(&name, &new, Origin::Imported).await?;
+        draft.unwrapped_with = Some(algorithm);
         let made = wrapping_key
             .loaded
             .import(algorithm, wrapped, format, &new.spec, &draft.binding)
@@ -131,7 +132,7 @@ impl Engine {
             .export(algorithm, &target.sealed, &binding)
             .await?;
         // A key that leaves is a change that auditors look for: it goes into the journal.
-        let change = Change::requested(
+        let mut change = Change::requested(
             asked.id,
             asked.principal,
             asked.permit,
@@ -139,6 +140,7 @@ impl Engine {
         )
         .version(version)
         .detail(format!("exported under {wrapping}"));
+        change.algorithm = Some(algorithm);
         self.change(change, |_, _| Ok(())).await?;
         Ok(Done::change(Response::Wrapped {
             bytes,
@@ -510,6 +512,7 @@ impl Engine {
             version,
             attributes,
             binding,
+            unwrapped_with: None,
         })
     }
 
@@ -523,13 +526,15 @@ impl Engine {
         detail: &str,
     ) -> Result<Done> {
         let version = draft.version;
-        let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
-            .version(version)
-            .detail(if detail.is_empty() {
-                new.spec.key_type.to_string()
-            } else {
-                format!("{}, {detail}", new.spec.key_type)
-            });
+        let mut change =
+            Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
+                .version(version)
+                .detail(if detail.is_empty() {
+                    new.spec.key_type.to_string()
+                } else {
+                    format!("{}, {detail}", new.spec.key_type)
+                });
+        change.algorithm = draft.unwrapped_with;
         let record = VersionRecord {
             attributes: draft.attributes,
             public: made.public,
@@ -570,6 +575,8 @@ struct Draft {
     version: VersionId,
     attributes: Attributes,
     binding: Binding,
+    /// For the audit record of a wrapped import.
+    unwrapped_with: Option<Algorithm>,
 }
 
 /// Destroys a soft-deleted key with all its versions.

@@ -11,6 +11,7 @@ use super::Engine;
 use super::roles::Policy;
 use super::settings::{is_zeroized, zeroized};
 use super::tree::{Anchor, Changes, Records, View, damaged};
+use crate::algorithm::Algorithm;
 use crate::audit::{Chain, ChainHead, Entry, Event, RequestId, StreamId, split_frame};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -58,6 +59,7 @@ pub(super) struct Change {
     pub(super) action: DataAction,
     pub(super) target: String,
     pub(super) version: Option<VersionId>,
+    pub(super) algorithm: Option<Algorithm>,
     pub(super) detail: String,
 }
 
@@ -75,6 +77,7 @@ impl Change {
             action: permit.action(),
             target,
             version: None,
+            algorithm: None,
             detail: String::new(),
         }
     }
@@ -87,6 +90,7 @@ impl Change {
             action: DataAction::Login,
             target,
             version: None,
+            algorithm: None,
             detail: "logged in".to_owned(),
         }
     }
@@ -99,6 +103,7 @@ impl Change {
             action: DataAction::Maintain,
             target: target.into(),
             version: None,
+            algorithm: None,
             detail: detail.into(),
         }
     }
@@ -130,7 +135,7 @@ impl Change {
             action: self.action,
             target: self.target.as_str().into(),
             version: self.version,
-            algorithm: None,
+            algorithm: self.algorithm,
             failure: None,
             detail: self.detail.as_str().into(),
         };

@@ -71,16 +71,23 @@ impl Policy {
         )
     }
 
-    /// Whether somebody could still assign roles if the assignment `without` were gone.
-    fn is_governed_without(&self, without: RoleId) -> bool {
-        self.assignments.values().any(|assignment| {
-            assignment.id != without
+    /// Checks that somebody could still assign roles if the assignment `without` were gone.
+    fn check_governed_without(&self, without: Option<RoleId>) -> Result<()> {
+        let governed = self.assignments.values().any(|assignment| {
+            Some(assignment.id) != without
                 && assignment.scope == Scope::Global
                 && self
                     .definitions
                     .get(&assignment.role)
                     .is_some_and(|role| role.actions.contains(DataAction::RoleAssignmentWrite))
-        })
+        });
+        if governed {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "nobody could assign roles any more; give somebody else a role at / that allows it first",
+        ))
     }
 }
 
@@ -124,7 +131,7 @@ impl Engine {
         )
         .detail(definition.name.clone());
         self.change(change, move |changes, _| {
-            let policy = Policy::read(changes)?;
+            let mut policy = Policy::read(changes)?;
             let others = policy
                 .definitions
                 .values()
@@ -143,6 +150,8 @@ impl Engine {
                     ROLE_DEFINITIONS_MAX,
                 ));
             }
+            policy.definitions.insert(definition.id, definition.clone());
+            policy.check_governed_without(None)?;
             changes.put(
                 Space::RoleDefinitions,
                 &definition.id.to_bytes(),
@@ -263,15 +272,13 @@ impl Engine {
         self.change(change, move |changes, _| {
             let policy = Policy::read(changes)?;
             let Some(assignment) = policy.assignments.get(&id) else {
-                return Err(Error::new(ErrorKind::NotFound, format!("there is no role assignment {id}")));
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no role assignment {id}"),
+                ));
             };
-            if policy.is_governed_without(assignment.id) {
-                return changes.remove(Space::RoleAssignments, &id.to_bytes());
-            }
-            Err(Error::new(
-                ErrorKind::Conflict,
-                "this is the last assignment that lets anybody assign roles; assign the role to somebody else first",
-            ))
+            policy.check_governed_without(Some(assignment.id))?;
+            changes.remove(Space::RoleAssignments, &id.to_bytes())
         })
         .await?;
         Ok(Done::change(Response::Done))

@@ -177,6 +177,12 @@ impl Engine {
         name: Principal,
         update: UserUpdate,
     ) -> Result<Done> {
+        if matches!(update, UserUpdate::Disable) && name == *asked.principal {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "users cannot disable themselves; let another administrator do it",
+            ));
+        }
         let (detail, password) = match update {
             UserUpdate::Disable => ("disabled", None),
             UserUpdate::Enable => ("enabled", None),

@@ -1,0 +1,330 @@
+//! Promise: only the right password opens a session, guessing gets slower and slower across restarts, and a session ends
+//! with its user, its password or its time.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+#[path = "support/home.rs"]
+mod home;
+
+use std::time::Duration;
+
+use home::{Home, PASSWORD, admin, app};
+use hsm_client::blocking::{Hsm, Session};
+use hsm_client::kinds::EcdsaP256;
+use hsm_client::limits::{
+    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_LEN_MAX, SESSION_IDLE_MAX,
+    SESSION_LIFETIME_MAX,
+};
+use hsm_client::{Error, ErrorKind, PageRequest, Result, SecretBytes, UserUpdate};
+
+const WRONG: &str = "a wrong password";
+const INSTANT: Duration = Duration::from_millis(1);
+
+/// Sessions notice their use to the second.
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
+    let (_home, hsm) = Home::new();
+    let wrong = hsm.login("app", WRONG).unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Unauthenticated);
+    admin(&hsm).create_user("idle", PASSWORD).unwrap();
+    admin(&hsm)
+        .update_user("idle", UserUpdate::Disable)
+        .unwrap();
+    for other in [
+        hsm.login("nobody", WRONG).unwrap_err(),
+        hsm.login("idle", PASSWORD).unwrap_err(),
+        hsm.login("app", "").unwrap_err(),
+        hsm.login("app", "p".repeat(PASSWORD_LEN_MAX + 1))
+            .unwrap_err(),
+        // Names of users and of the partition itself are told apart.
+        hsm.login("system", PASSWORD).unwrap_err(),
+    ] {
+        assert_eq!(other.to_string(), wrong.to_string());
+        assert_eq!(other.retry_after(), None);
+    }
+    let error = hsm.login("no name!", PASSWORD).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    app(&hsm);
+}
+
+#[test]
+fn wrong_passwords_cost_ever_more_time_also_after_a_restart() {
+    let (home, mut hsm) = Home::new();
+    for _ in 0..LOGIN_FREE_FAILURES {
+        assert_wrong(hsm.login("app", WRONG));
+    }
+    let mut delay = LOGIN_DELAY_FIRST;
+    for _ in 0..12 {
+        assert_wrong(hsm.login("app", WRONG));
+        assert_locked_out(&hsm, "app", delay);
+        if delay > Duration::from_secs(60) {
+            hsm.close().unwrap();
+            hsm = home.open();
+        }
+        home.clock.advance(delay - INSTANT);
+        assert_locked_out(&hsm, "app", INSTANT);
+        home.clock.advance(INSTANT);
+        delay = (delay * 2).min(LOGIN_DELAY_MAX);
+    }
+    assert_eq!(delay, LOGIN_DELAY_MAX);
+    // Nobody else waits, and the right password makes all forgotten.
+    admin(&hsm);
+    app(&hsm);
+    for _ in 0..=LOGIN_FREE_FAILURES {
+        assert_wrong(hsm.login("app", WRONG));
+    }
+    assert_locked_out(&hsm, "app", LOGIN_DELAY_FIRST);
+}
+
+/// Not even the right password opens a session now; the error says how long that lasts, in whole seconds.
+#[track_caller]
+fn assert_locked_out(hsm: &Hsm, user: &str, delay: Duration) {
+    for password in [WRONG, PASSWORD] {
+        let error = hsm.login(user, password).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LockedOut, "{error}");
+        let wait = error.retry_after().unwrap();
+        assert!(
+            wait >= delay && wait <= delay + Duration::from_secs(1),
+            "{wait:?} is not {delay:?}"
+        );
+    }
+}
+
+#[track_caller]
+fn assert_wrong<T: std::fmt::Debug>(outcome: Result<T>) {
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unauthenticated);
+}
+
+#[test]
+fn a_clock_that_goes_back_does_not_end_a_lock_out() {
+    let (home, hsm) = Home::new();
+    for _ in 0..=LOGIN_FREE_FAILURES {
+        assert_wrong(hsm.login("app", WRONG));
+    }
+    home.clock.go_back(Duration::from_secs(86_400));
+    assert_locked_out(&hsm, "app", LOGIN_DELAY_FIRST);
+    hsm.close().unwrap();
+    let hsm = home.open();
+    assert_locked_out(&hsm, "app", LOGIN_DELAY_FIRST);
+}
+
+#[test]
+fn an_administrator_lifts_a_lock_out() {
+    let (_home, hsm) = Home::new();
+    let admin = admin(&hsm);
+    for update in [
+        UserUpdate::Unlock,
+        UserUpdate::Password(SecretBytes::copy_from(PASSWORD.as_bytes())),
+    ] {
+        for _ in 0..=LOGIN_FREE_FAILURES {
+            assert_wrong(hsm.login("app", WRONG));
+        }
+        assert_locked_out(&hsm, "app", LOGIN_DELAY_FIRST);
+        let locked = |user: &str| {
+            let users = admin.list_users(PageRequest::default()).unwrap().items;
+            users
+                .into_iter()
+                .find(|info| info.name.as_str() == user)
+                .unwrap()
+                .locked_until
+        };
+        assert!(locked("app").is_some());
+        assert_eq!(locked("admin"), None);
+        admin.update_user("app", update).unwrap();
+        assert_eq!(locked("app"), None);
+        app(&hsm);
+    }
+}
+
+#[test]
+fn guesses_at_the_same_time_all_count() {
+    let (_home, hsm) = Home::new();
+    let outcomes: Vec<ErrorKind> = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| hsm.login("app", WRONG).unwrap_err().kind()))
+            .collect();
+        guesses
+            .into_iter()
+            .map(|guess| guess.join().unwrap())
+            .collect()
+    });
+    let checked = outcomes
+        .iter()
+        .filter(|kind| **kind == ErrorKind::Unauthenticated)
+        .count();
+    assert_eq!(
+        checked,
+        usize::try_from(LOGIN_FREE_FAILURES).unwrap() + 1,
+        "{outcomes:?}"
+    );
+    let locked_out = outcomes
+        .iter()
+        .filter(|kind| **kind == ErrorKind::LockedOut)
+        .count();
+    assert_eq!(checked + locked_out, outcomes.len(), "{outcomes:?}");
+}
+
+#[test]
+fn the_session_of_a_disabled_user_ends_at_its_next_call() {
+    let (_home, hsm) = Home::new();
+    let (admin, app) = (admin(&hsm), app(&hsm));
+    let key = app.create::<EcdsaP256>("invoices").make().unwrap();
+    admin.update_user("app", UserUpdate::Disable).unwrap();
+    assert_ended(key.sign(b"message"), "disabled");
+    assert_wrong(hsm.login("app", PASSWORD));
+    // Enabled again, the user logs in again: what has ended stays so.
+    admin.update_user("app", UserUpdate::Enable).unwrap();
+    assert_ended(key.sign(b"message"), "has ended");
+    home::app(&hsm)
+        .key::<EcdsaP256>("invoices")
+        .unwrap()
+        .sign(b"message")
+        .unwrap();
+}
+
+#[track_caller]
+fn assert_ended<T: std::fmt::Debug>(outcome: Result<T>, why: &str) {
+    let error: Error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    assert!(error.message().contains(why), "{error}");
+}
+
+/// Every new user began with the same epoch, so that the session of the one before became theirs.
+#[test]
+fn the_session_of_a_deleted_user_is_not_one_of_the_next_of_that_name() {
+    let (_home, hsm) = Home::new();
+    let (admin, app) = (admin(&hsm), app(&hsm));
+    list(&app).unwrap();
+    admin.delete_user("app").unwrap();
+    admin.create_user("app", "another password").unwrap();
+    assert_ended(list(&app), "deleted");
+    list(&hsm.login("app", "another password").unwrap()).unwrap();
+}
+
+fn list(session: &Session) -> Result<()> {
+    session.list_keys(PageRequest::default()).map(drop)
+}
+
+#[test]
+fn a_new_password_ends_every_session_of_the_user() {
+    let (_home, hsm) = Home::new();
+    let admin = admin(&hsm);
+    let [one, two] = [(); 2].map(|()| app(&hsm));
+    one.change_password(PASSWORD, "the second password")
+        .unwrap();
+    assert_ended(list(&one), "new password");
+    assert_ended(list(&two), "new password");
+    assert_wrong(hsm.login("app", PASSWORD));
+
+    let three = hsm.login("app", "the second password").unwrap();
+    let third = SecretBytes::copy_from(b"the third password");
+    admin
+        .update_user("app", UserUpdate::Password(third))
+        .unwrap();
+    assert_ended(list(&three), "new password");
+    assert_wrong(hsm.login("app", "the second password"));
+    hsm.login("app", "the third password").unwrap();
+    list_users(&admin).unwrap();
+}
+
+fn list_users(session: &Session) -> Result<()> {
+    session.list_users(PageRequest::default()).map(drop)
+}
+
+#[test]
+fn a_stolen_session_does_not_serve_to_guess_the_password() {
+    let (_home, hsm) = Home::new();
+    let app = app(&hsm);
+    for _ in 0..=LOGIN_FREE_FAILURES {
+        let error = app.change_password(WRONG, "another password").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    }
+    let error = app
+        .change_password(PASSWORD, "another password")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockedOut);
+    // The session itself goes on.
+    list(&app).unwrap();
+    assert_locked_out(&hsm, "app", LOGIN_DELAY_FIRST);
+}
+
+#[test]
+fn sessions_end_when_they_are_not_used_and_when_they_get_old() {
+    let (home, hsm) = Home::new();
+    let [used, idle] = [(); 2].map(|()| app(&hsm));
+    home.clock.advance(SESSION_IDLE_MAX);
+    list(&used).unwrap();
+    home.clock.advance(SECOND);
+    assert_ended(list(&idle), "not used");
+    assert_ended(list(&idle), "has ended");
+    list(&used).unwrap();
+
+    let start = SESSION_IDLE_MAX + SECOND;
+    let mut age = start;
+    while age + SESSION_IDLE_MAX <= SESSION_LIFETIME_MAX {
+        home.clock.advance(SESSION_IDLE_MAX);
+        age += SESSION_IDLE_MAX;
+        list(&used).unwrap();
+    }
+    home.clock.advance(SESSION_LIFETIME_MAX - age);
+    list(&used).unwrap();
+    home.clock.advance(INSTANT);
+    assert_ended(list(&used), "end of its life");
+}
+
+#[test]
+fn logging_out_ends_the_session_with_its_clones_and_keys() {
+    let (_home, hsm) = Home::new();
+    let [session, other] = [(); 2].map(|()| app(&hsm));
+    let key = session.create::<EcdsaP256>("invoices").make().unwrap();
+    session.clone().logout();
+    assert_ended(list(&session), "has ended");
+    assert_ended(key.sign(b"message"), "has ended");
+    list(&other).unwrap();
+}
+
+#[test]
+fn nobody_shuts_themselves_out() {
+    let (_home, hsm) = Home::new();
+    let admin = admin(&hsm);
+    for error in [
+        admin.delete_user("admin").unwrap_err(),
+        admin.update_user("admin", UserUpdate::Disable).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    }
+    list_users(&admin).unwrap();
+}
+
+#[test]
+fn users_have_proper_names_and_passwords() {
+    let (_home, hsm) = Home::new();
+    let admin = admin(&hsm);
+    for (name, password, kind) in [
+        ("app", PASSWORD, ErrorKind::Conflict),
+        ("system", PASSWORD, ErrorKind::InvalidInput),
+        ("", PASSWORD, ErrorKind::InvalidInput),
+        ("no name", PASSWORD, ErrorKind::InvalidInput),
+        ("new", "short", ErrorKind::InvalidInput),
+        (
+            "new",
+            &"p".repeat(PASSWORD_LEN_MAX + 1),
+            ErrorKind::LimitExceeded,
+        ),
+    ] {
+        let error = admin.create_user(name, password).unwrap_err();
+        assert_eq!(error.kind(), kind, "{name}: {error}");
+    }
+    let error = admin
+        .update_user("nobody", UserUpdate::Disable)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(
+        admin.delete_user("nobody").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    let long = "p".repeat(PASSWORD_LEN_MAX);
+    admin.create_user("new", &long).unwrap();
+    hsm.login("new", &long).unwrap();
+}
