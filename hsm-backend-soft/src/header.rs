@@ -1,14 +1,14 @@
-//! The five bytes in front of a sealed or exported key that say what it is: `docs/sealed_key.md`.
+//! The six bytes in front of a sealed or exported key that say what it is: `docs/sealed_key.md`.
 
-use hsm_core::{KeySpec, KeyType, Usages};
+use hsm_core::{Algorithm, KeySpec, KeyType, Usages};
 
 /// Length of an encoded header.
-pub(crate) const HEADER_LEN: usize = 5;
+pub(crate) const HEADER_LEN: usize = 6;
 
 const VERSION: u8 = 1;
 const FLAG_EXPORTABLE: u8 = 1;
 
-/// Encodes `spec`: version, key type, usages (big-endian), flags.
+/// Encodes `spec`: version, key type, usages (big-endian), flags, the one algorithm or 0 for any.
 pub(crate) fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
     let [usages_high, usages_low] = spec.usages.bits().to_be_bytes();
     let flags = if spec.exportable { FLAG_EXPORTABLE } else { 0 };
@@ -18,12 +18,13 @@ pub(crate) fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
         usages_high,
         usages_low,
         flags,
+        spec.algorithm.map_or(0, Algorithm::code),
     ]
 }
 
 /// Splits `bytes` into the spec of a header and what follows it. `None` if this is no header that [`encode`] makes.
 pub(crate) fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
-    let ([version, key_type, usages_high, usages_low, flags], rest) =
+    let ([version, key_type, usages_high, usages_low, flags, algorithm], rest) =
         bytes.split_first_chunk::<HEADER_LEN>()?;
     if *version != VERSION || *flags & !FLAG_EXPORTABLE != 0 {
         return None;
@@ -35,6 +36,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
         spec
     } else {
         spec.exportable()
+    };
+    let spec = match *algorithm {
+        0 => spec,
+        code => spec.only(Algorithm::from_code(code)?).ok()?,
     };
     Some((spec, rest))
 }
@@ -49,8 +54,10 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign, Usage::Verify]))
             .unwrap()
-            .exportable();
-        assert_eq!(encode(&spec), [1, 10, 0, 3, 1]);
+            .exportable()
+            .only(Algorithm::Es256)
+            .unwrap();
+        assert_eq!(encode(&spec), [1, 10, 0, 3, 1, 1]);
         let mut bytes = encode(&spec).to_vec();
         bytes.extend_from_slice(b"rest");
         assert_eq!(decode(&bytes), Some((spec, b"rest".as_slice())));
@@ -58,13 +65,23 @@ mod tests {
 
     #[test]
     fn what_is_not_a_header_is_refused() {
-        let good = [1, 10, 0, 3, 0];
+        let good = [1, 10, 0, 3, 0, 0];
         assert!(decode(&good).is_some());
-        for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 255), (2, 0xff), (3, 0), (4, 2)] {
+        for (at, byte) in [
+            (0, 0),
+            (0, 2),
+            (1, 0),
+            (1, 255),
+            (2, 0xff),
+            (3, 0),
+            (4, 2),
+            (5, 2),
+            (5, 255),
+        ] {
             let mut bad = good;
             bad[at] = byte;
             assert_eq!(decode(&bad), None, "{bad:?}");
         }
-        assert_eq!(decode(&good[..4]), None);
+        assert_eq!(decode(&good[..5]), None);
     }
 }

@@ -38,7 +38,7 @@ impl SoftKey {
         usage: Usage,
     ) -> Result<&dyn ParsedKey> {
         self.core.health.check()?;
-        algorithm.check(operation, self.spec.key_type)?;
+        self.spec.check(operation, algorithm)?;
         self.check_usage(usage)?;
         Ok(&*self.parsed)
     }
@@ -47,6 +47,7 @@ impl SoftKey {
     fn permit_transport(&self, algorithm: Algorithm, usage: Usage) -> Result<&dyn ParsedKey> {
         self.core.health.check()?;
         wrapped::check(algorithm, self.spec.key_type)?;
+        self.spec.check_only(algorithm)?;
         self.check_usage(usage)?;
         Ok(&*self.parsed)
     }

@@ -153,9 +153,9 @@ mod tests {
     fn the_layout_is_as_documented() {
         let (sealed, _) = sealed();
         let bytes = sealed.as_bytes();
-        assert_eq!(bytes.len(), 77);
-        assert_eq!(bytes[..5], [1, 10, 0, 3, 0]);
-        assert_eq!(bytes[5..37], [2; 32]);
+        assert_eq!(bytes.len(), 78);
+        assert_eq!(bytes[..6], [1, 10, 0, 3, 0, 0]);
+        assert_eq!(bytes[6..38], [2; 32]);
     }
 
     /// RFC 5869, appendix A.1.

@@ -119,6 +119,13 @@ fn check_not_wider(named: &KeySpec, wanted: &KeySpec) -> Result<()> {
             named.usages
         )));
     }
+    if let Some(only) = named.algorithm
+        && wanted.algorithm != Some(only)
+    {
+        return Err(denied(format!(
+            "the wrapped key is for {only} and no other algorithm"
+        )));
+    }
     if wanted.exportable && !named.exportable {
         return Err(denied("the wrapped key may not be exported again"));
     }

@@ -144,7 +144,7 @@ fn a_bound_key_is_never_widened() {
 fn a_key_that_may_not_be_exported_again_is_not() {
     let (device, secret) = (device(), [5; 32]);
     let transport = import_transport(&device, &secret);
-    let header = [1, KeyType::HmacSha256.code(), 0, 3, 0];
+    let header = [1, KeyType::HmacSha256.code(), 0, 3, 0, 0];
     let blob = kwp(&secret, &[&header[..], &[9; 32]].concat());
     let import = |spec: &KeySpec| {
         let algorithm = Algorithm::A256Kwp;

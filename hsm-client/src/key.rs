@@ -568,6 +568,14 @@ impl AnyKey {
                 ),
             ));
         }
+        if let (Some(wanted), Some(only)) = (A::ONLY, self.spec.algorithm)
+            && wanted != only
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("key {} was made for {only}, not for {wanted}", self.key.key),
+            ));
+        }
         Ok(Key::new(self.key.session, self.key.key))
     }
 

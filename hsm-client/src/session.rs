@@ -55,7 +55,7 @@ impl Session {
 
     /// Makes a key: `session.create::<EcdsaP384>("invoices").await?`. The builder takes more before it is awaited.
     pub fn create<A: KeyKind>(&self, name: &str) -> CreateKey<'_, Key<A>> {
-        let spec = KeySpec::new(A::KEY_TYPE, A::USAGES);
+        let spec = A::spec();
         CreateKey::new(self, name, spec, Source::Generate)
     }
 
@@ -66,7 +66,7 @@ impl Session {
 
     /// Imports a key that the caller holds in clear: PKCS#8 DER, or raw octets for symmetric keys.
     pub fn import<A: KeyKind>(&self, name: &str, material: SecretBytes) -> CreateKey<'_, Key<A>> {
-        let spec = KeySpec::new(A::KEY_TYPE, A::USAGES);
+        let spec = A::spec();
         CreateKey::new(self, name, spec, Source::Clear(material))
     }
 
@@ -98,7 +98,7 @@ impl Session {
         wrapped: &Wrapped,
         format: WrappedFormat,
     ) -> CreateKey<'_, Key<A>> {
-        let spec = KeySpec::new(A::KEY_TYPE, A::USAGES);
+        let spec = A::spec();
         let source = Source::Wrapped {
             wrapping: transport.at_version(wrapped.version()),
             algorithm: T::ALGORITHM,

@@ -116,6 +116,8 @@ struct Inner {
     sessions: AtomicUsize,
     password_checks: Arc<users::Turnstile>,
     zeroized: AtomicBool,
+    /// The audit streams have ended: nothing is done any more.
+    closed: AtomicBool,
 }
 
 impl Engine {
@@ -246,6 +248,7 @@ impl Engine {
             sessions: AtomicUsize::new(0),
             password_checks: Arc::default(),
             zeroized: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }));
         engine.start_from_store().await?;
         engine.open_streams().await?;
@@ -294,6 +297,12 @@ impl Engine {
     fn check_alive(&self) -> Result<()> {
         if self.0.zeroized.load(Ordering::Relaxed) {
             return Err(settings::zeroized());
+        }
+        if self.0.closed.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                "this HSM was closed; open it again",
+            ));
         }
         Ok(())
     }

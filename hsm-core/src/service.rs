@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::RequestId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, invalid};
 use crate::key::check_name;
 use crate::request::{Request, Response};
 use crate::secret::SecretBytes;
@@ -26,6 +26,9 @@ impl Principal {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
     pub fn new(name: &str) -> Result<Self> {
         check_name("the name of a principal", name)?;
+        if name.eq_ignore_ascii_case("system") {
+            return Err(invalid("the name `system` is the partition's own"));
+        }
         Ok(Self(name.into()))
     }
 

@@ -104,6 +104,7 @@ macro_rules! device_conformance {
             random_bytes_differ,
             resealed_keys_are_the_same_under_the_new_binding,
             resealing_takes_usages_away,
+            a_key_for_one_algorithm_refuses_the_others,
             rsa_ciphertexts_of_openssl_decrypt,
             sealed_keys_cannot_be_swapped,
             signatures_verify_everywhere,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hsm_client::blocking::{Hsm, Session};
-use hsm_client::{BuiltInRole, OpenOptions, Result, Scope, Setup};
+use hsm_client::{ActionSet, BuiltInRole, DataAction, OpenOptions, Result, RoleId, Scope, Setup};
 use hsm_testkit::ManualClock;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -42,6 +42,13 @@ impl Home {
         admin
             .assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys)
             .unwrap();
+        // No built-in role lets keys leave.
+        let exporter = RoleId::from_u128(1 << 64);
+        let actions = ActionSet::of(&[DataAction::KeyExport]);
+        admin
+            .define_role(exporter, "Exporter", "", actions)
+            .unwrap();
+        admin.assign_role(exporter, "app", Scope::Keys).unwrap();
         hsm
     }
 

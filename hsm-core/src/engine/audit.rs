@@ -1,5 +1,7 @@
 //! Streams and checkpoints: what ties the records of operations to the journal, and both to the audit key.
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
 use super::ledger::append;
 use super::session::Done;
@@ -177,6 +179,7 @@ impl Engine {
             return self.0.audit.close();
         }
         self.checkpoint_streams().await?;
+        self.0.closed.store(true, Ordering::Relaxed);
         self.0.audit.close()?;
         self.note_streams(StreamEvent::Closed, self.0.audit.heads())
             .await?;

@@ -174,7 +174,7 @@ impl Engine {
         input: SignInput<'_>,
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Sign).await?;
-        algorithm.check(Operation::Sign, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Sign, algorithm)?;
         check_sign_input(algorithm, input)?;
         let bytes = usable.loaded.sign(algorithm, input).await?;
         let version = usable.version;
@@ -194,7 +194,7 @@ impl Engine {
         signature: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Verify).await?;
-        algorithm.check(Operation::Sign, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Sign, algorithm)?;
         check_sign_input(algorithm, input)?;
         usable.loaded.verify(algorithm, input, signature).await?;
         Ok(Done::used(Response::Done, cached, usable.version))
@@ -208,7 +208,7 @@ impl Engine {
         message: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Sign).await?;
-        algorithm.check(Operation::Mac, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Mac, algorithm)?;
         let bytes = usable.loaded.mac(algorithm, message).await?;
         let version = usable.version;
         Ok(Done::used(
@@ -227,7 +227,7 @@ impl Engine {
         tag: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Verify).await?;
-        algorithm.check(Operation::Mac, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Mac, algorithm)?;
         usable.loaded.verify_mac(algorithm, message, tag).await?;
         Ok(Done::used(Response::Done, cached, usable.version))
     }
@@ -242,7 +242,10 @@ impl Engine {
         aad: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Encrypt).await?;
-        algorithm.check(Operation::Encrypt, usable.attributes.spec.key_type)?;
+        usable
+            .attributes
+            .spec
+            .check(Operation::Encrypt, algorithm)?;
         refuse_rsa1_5_encryption(algorithm)?;
         let ciphertext = usable.loaded.encrypt(algorithm, plaintext, iv, aad).await?;
         let version = usable.version;
@@ -265,7 +268,10 @@ impl Engine {
         aad: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::Decrypt).await?;
-        algorithm.check(Operation::Encrypt, usable.attributes.spec.key_type)?;
+        usable
+            .attributes
+            .spec
+            .check(Operation::Encrypt, algorithm)?;
         self.check_rsa1_5_policy(algorithm)?;
         let plaintext = usable.loaded.decrypt(algorithm, ciphertext, aad).await?;
         Ok(Done::used(
@@ -283,7 +289,7 @@ impl Engine {
         plaintext: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::WrapKey).await?;
-        algorithm.check(Operation::Wrap, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Wrap, algorithm)?;
         refuse_rsa1_5_encryption(algorithm)?;
         if plaintext.len() > WRAP_LEN_MAX {
             return Err(limit(
@@ -309,7 +315,7 @@ impl Engine {
         wrapped: &[u8],
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::UnwrapKey).await?;
-        algorithm.check(Operation::Wrap, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Wrap, algorithm)?;
         self.check_rsa1_5_policy(algorithm)?;
         if wrapped.len() > WRAP_LEN_MAX + 16 {
             return Err(limit(
@@ -335,7 +341,7 @@ impl Engine {
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::DeriveBits).await?;
         let key_type = usable.attributes.spec.key_type;
-        algorithm.check(Operation::Agree, key_type)?;
+        usable.attributes.spec.check(Operation::Agree, algorithm)?;
         if peer.key_type() != key_type {
             return Err(invalid(format!(
                 "the peer's key is of type {}, this one of type {key_type}: they must be of one curve",
@@ -355,7 +361,7 @@ impl Engine {
         len: usize,
     ) -> Result<Done> {
         let (cached, usable) = self.usable(permit, key, Usage::DeriveKey).await?;
-        algorithm.check(Operation::Derive, usable.attributes.spec.key_type)?;
+        usable.attributes.spec.check(Operation::Derive, algorithm)?;
         let longest = parameters
             .salt_or_label
             .len()

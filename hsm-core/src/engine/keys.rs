@@ -5,6 +5,7 @@ use super::crypto::{key_record, no_such_version, version_record};
 use super::ledger::Change;
 use super::record::{self, KeyRecord, VersionRecord, version_key};
 use super::session::{Asked, Done};
+use super::settings;
 use super::tree::{Changes, Records, damaged};
 use crate::algorithm::Algorithm;
 use crate::clock::Timestamp;
@@ -106,11 +107,12 @@ impl Engine {
         algorithm: Algorithm,
     ) -> Result<Done> {
         let (_, wrapping_key) = self.usable(asked.permit, wrapping, Usage::Export).await?;
-        let (version, target) = self
+        let (record, version, target) = self
             .view(|view| {
                 let record = key_record(view, &key.name)?;
                 let version = pick(&record, key)?;
-                Ok((version, version_record(view, &key.name, version)?))
+                let target = version_record(view, &key.name, version)?;
+                Ok((record, version, target))
             })
             .await?;
         let state = target.attributes.state_at(self.now());
@@ -141,7 +143,11 @@ impl Engine {
         .version(version)
         .detail(format!("exported under {wrapping}"));
         change.algorithm = Some(algorithm);
-        self.change(change, |_, _| Ok(())).await?;
+        let (name, revision) = (key.name.clone(), record.revision);
+        self.change(change, move |changes, _| {
+            check_unchanged(&key_record(changes, &name)?, revision, &name)
+        })
+        .await?;
         Ok(Done::change(Response::Wrapped {
             bytes,
             version: wrapping_key.version,
@@ -259,7 +265,10 @@ impl Engine {
                     "a key is destroyed by deleting and purging it",
                 ));
             }
-            if let Some(policy) = &record.rotation {
+            // A key must be suspended or marked compromised whatever the policy says of its expiry.
+            if let Some(policy) = &record.rotation
+                && attributes.expires != old.attributes.expires
+            {
                 check_against_policy(&attributes, policy)?;
             }
             let old_binding = old.attributes.binding(&key.name, version)?;
@@ -288,19 +297,18 @@ impl Engine {
             let done = self
                 .change(change, move |changes, _| {
                     let mut record = key_record(changes, &name)?;
-                    if record.revision != revision {
-                        return Ok(None);
-                    }
+                    check_unchanged(&record, revision, &name)?;
                     put(changes, Space::Versions, &version_key(&name, version), &new)?;
                     if record.versions.last() == Some(&version) {
                         reschedule(changes, &name, &mut record, &new.attributes)?;
                     }
                     put_key(changes, &name, &mut record)?;
-                    info(changes, name.clone(), &record, version).map(Some)
+                    info(changes, name.clone(), &record, version)
                 })
-                .await?;
-            if let Some(info) = done {
-                return Ok(Done::change(Response::Key(Box::new(info))));
+                .await;
+            match done {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                done => return Ok(Done::change(Response::Key(Box::new(done?)))),
             }
         }
         Err(raced(&key.name))
@@ -339,25 +347,29 @@ impl Engine {
                     KEY_VERSIONS_MAX,
                 ));
             }
-            if matches!(
-                old.attributes.state,
-                State::Suspended | State::PreActivation
-            ) {
+            let now = self.now();
+            let state = old.attributes.state_at(now);
+            if matches!(state, State::Suspended | State::PreActivation) {
                 return Err(Error::new(
                     ErrorKind::KeyState,
-                    format!(
-                        "key {name} is {}; activate or resume it before it is rotated",
-                        old.attributes.state
-                    ),
+                    format!("key {name} is {state}; activate or resume it before it is rotated"),
                 ));
             }
-            let mut attributes =
-                Attributes::new(old.attributes.spec, Origin::Generated, self.now());
+            let mut attributes = Attributes::new(old.attributes.spec, Origin::Generated, now);
             attributes.tags = old.attributes.tags.clone();
-            attributes.expires = record
+            // What the policy says; without one, as long a life as the version before had.
+            let by_policy = record
                 .rotation
                 .as_ref()
-                .and_then(|policy| policy.expiry(attributes.created));
+                .and_then(|policy| policy.expiry(now));
+            let lifetime = old
+                .attributes
+                .expires
+                .map(|expires| expires.since(old.attributes.created));
+            let as_before = lifetime
+                .filter(|lifetime| !lifetime.is_zero())
+                .map(|lifetime| now + lifetime);
+            attributes.expires = by_policy.or(as_before);
             let version = VersionId::from_bytes(self.random().await?);
             let binding = attributes.binding(&name, version)?;
             let made = self.0.device.generate(&attributes.spec, &binding).await?;
@@ -371,18 +383,17 @@ impl Engine {
             let done = self
                 .change(change.clone().version(version), move |changes, _| {
                     let mut record = key_record(changes, &key)?;
-                    if record.revision != revision {
-                        return Ok(None);
-                    }
+                    check_unchanged(&record, revision, &key)?;
                     record.versions.push(version);
                     put(changes, Space::Versions, &version_key(&key, version), &new)?;
                     reschedule(changes, &key, &mut record, &new.attributes)?;
                     put_key(changes, &key, &mut record)?;
-                    info(changes, key.clone(), &record, version).map(Some)
+                    info(changes, key.clone(), &record, version)
                 })
-                .await?;
-            if done.is_some() {
-                return Ok(done);
+                .await;
+            match done {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                done => return done.map(Some),
             }
         }
         Err(raced(&name))
@@ -419,14 +430,13 @@ impl Engine {
     }
 
     pub(super) async fn delete_key(&self, asked: Asked<'_>, name: KeyName) -> Result<Done> {
-        let retention = u64::from(self.settings().retention_days);
         let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
             .detail("soft-deleted");
         let info = self
             .change(change, move |changes, now| {
                 let mut record = key_record(changes, &name)?;
-                let purge_at =
-                    Timestamp::from_unix_seconds(now.unix_seconds() + retention * 86_400);
+                let days = u64::from(settings::read(changes)?.retention_days);
+                let purge_at = Timestamp::from_unix_seconds(now.unix_seconds() + days * 86_400);
                 record.deletion = Some(Deletion {
                     deleted: now,
                     purge_at,
@@ -464,11 +474,11 @@ impl Engine {
     }
 
     pub(super) async fn purge_key(&self, asked: Asked<'_>, name: KeyName) -> Result<Done> {
-        let protected = self.settings().purge_protection;
         let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
             .detail("purged");
         self.change(change, move |changes, _| {
             let record = deleted_record(changes, &name)?;
+            let protected = settings::read(changes)?.purge_protection;
             if let Some(deletion) = record.deletion.filter(|_| protected) {
                 return Err(Error::new(
                     ErrorKind::KeyState,
@@ -490,7 +500,9 @@ impl Engine {
             .device
             .capabilities()
             .check(new.spec.key_type, None)?;
-        let mut attributes = Attributes::new(new.spec, origin, self.now());
+        // The fields are public: check them again.
+        let spec = new.spec.with_usages(new.spec.usages)?;
+        let mut attributes = Attributes::new(spec, origin, self.now());
         attributes.not_before = new.not_before;
         attributes.expires = new.expires.or_else(|| {
             new.rotation
@@ -720,6 +732,14 @@ fn page_len(page: &PageRequest) -> Result<usize> {
 
 pub(super) fn page_limit(page: &PageRequest) -> Result<usize> {
     page_len(page)
+}
+
+/// Ends a change that was prepared for an earlier state of the key.
+fn check_unchanged(record: &KeyRecord, revision: u64, name: &KeyName) -> Result<()> {
+    if record.revision == revision {
+        return Ok(());
+    }
+    Err(raced(name))
 }
 
 fn raced(name: &KeyName) -> Error {

@@ -236,18 +236,20 @@ impl Engine {
         self.catch_up().await?;
         if self.check_alive().is_err() {
             // Somebody else did it; the domain key that this process holds in memory goes as well.
-            self.0.device.zeroize().await?;
+            self.destroy().await?;
         }
         self.check_alive()
     }
 
     /// Reads everything for the first time.
     pub(super) async fn start_from_store(&self) -> Result<()> {
+        if self.view(|view| is_zeroized(view)).await? {
+            // Whoever began it may have died before the domain key was gone.
+            self.destroy().await?;
+            return Err(zeroized());
+        }
         let (version, latest, journal, policy) = self
             .view(|view| {
-                if is_zeroized(view)? {
-                    return Err(zeroized());
-                }
                 Ok((
                     view.version(),
                     view.anchor().latest,

@@ -105,11 +105,12 @@ impl Engine {
                 if record.due == Some(due) {
                     purge(changes, &key, record)
                 } else {
-                    Ok(())
+                    Err(overtaken())
                 }
             })
-            .await?;
-            done.purged.push(name.clone());
+            .await
+            .map(|()| done.purged.push(name.clone()))
+            .or_else(ignore_overtaken)?;
             return Ok(());
         }
         let permit = Permit::maintenance();
@@ -135,7 +136,7 @@ impl Engine {
         self.change(change, move |changes, now| {
             let mut record = match key_record(changes, &name) {
                 Ok(record) if record.due == Some(due) => record,
-                Ok(_) => return Ok(()),
+                Ok(_) => return Err(overtaken()),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     return changes.remove(Space::Schedule, &schedule_key(due, &name));
                 }
@@ -153,5 +154,18 @@ impl Engine {
             )
         })
         .await
+        .or_else(ignore_overtaken)
     }
+}
+
+/// Somebody else was faster: nothing is changed, and the journal says nothing.
+fn overtaken() -> Error {
+    Error::new(ErrorKind::Conflict, "the schedule has changed meanwhile")
+}
+
+fn ignore_overtaken(error: Error) -> Result<()> {
+    if error.kind() == ErrorKind::Conflict {
+        return Ok(());
+    }
+    Err(error)
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use super::ledger::Change;
-use super::record::{self, SETTINGS_KEY};
+use super::record;
 use super::session::{Asked, Done};
+use super::settings;
 use super::tree::{Changes, Records, damaged};
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::limits::{
@@ -45,8 +46,7 @@ impl Policy {
     /// Reads role definitions, assignments and settings.
     pub(super) fn read(records: &impl Records) -> Result<Self> {
         let mut policy = Self {
-            settings: record::get(records, Space::Meta, SETTINGS_KEY)?
-                .ok_or_else(|| damaged("the settings of the partition are missing"))?,
+            settings: settings::read(records)?,
             ..Self::default()
         };
         for definition in

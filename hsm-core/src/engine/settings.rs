@@ -47,8 +47,7 @@ impl Engine {
         .detail(format!("{update:?}"));
         let settings = self
             .change(change, move |changes, _| {
-                let mut settings: Settings = record::get(changes, Space::Meta, SETTINGS_KEY)?
-                    .ok_or_else(|| damaged("the settings of the partition are missing"))?;
+                let mut settings = read(changes)?;
                 if let Some(days) = update.retention_days {
                     settings.retention_days = days;
                 }
@@ -80,21 +79,46 @@ impl Engine {
                 format!("to zeroize this HSM, confirm with its id, {}", self.0.id),
             ));
         }
+        // The last word under the audit key, which goes with the rest. Nothing here may keep the keys alive.
+        let signed = match self.checkpoint_streams().await {
+            Ok(()) => self.checkpoint_journal().await,
+            Err(error) => Err(error),
+        };
         let change = Change::requested(asked.id, asked.principal, asked.permit, "/".to_owned())
             .detail("zeroized");
         // Whoever looks later, from however far behind, must learn of it.
-        self.change(change, |changes, _| {
-            changes.put(Space::Meta, ZEROIZED_KEY, b"")
-        })
-        .await?;
-        // The last word under the audit key, which goes with the rest.
-        self.checkpoint_journal().await?;
-        self.checkpoint_streams().await?;
-        self.0.device.zeroize().await?;
-        self.0.zeroized.store(true, Ordering::Relaxed);
-        self.0.keys.clear();
+        let noted = self
+            .change(change, |changes, _| {
+                changes.put(Space::Meta, ZEROIZED_KEY, b"")
+            })
+            .await;
+        self.destroy().await?;
+        signed.and(noted).map_err(|source| {
+            Error::new(
+                ErrorKind::AuditFailed,
+                "the keys are gone, but the store or the audit log could not take note of it",
+            )
+            .with_source(source)
+        })?;
         Ok(Done::change(Response::Done))
     }
+
+    /// Destroys the domain key, in this process and at rest. Does no harm if it is gone already.
+    pub(super) async fn destroy(&self) -> Result<()> {
+        self.0.zeroized.store(true, Ordering::Relaxed);
+        self.0.keys.clear();
+        match self.0.device.zeroize().await {
+            // Another process, or another task, was first.
+            Err(error) if error.kind() == ErrorKind::DeviceFailed => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The settings as they are in the store.
+pub(super) fn read(records: &impl Records) -> Result<Settings> {
+    record::get(records, Space::Meta, SETTINGS_KEY)?
+        .ok_or_else(|| damaged("the settings of the partition are missing"))
 }
 
 /// Whether somebody has zeroized the partition.

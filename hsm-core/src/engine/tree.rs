@@ -1,7 +1,7 @@
 //! The tree that authenticates the store's records, so that the store needs no trust.
 //!
-//! Every record has a MAC under a key that only the device can make. The MACs lie in 4096 leaves, by a hash of the record's
-//! address; the MACs of the leaves lie in 64 nodes, and the MACs of those in the **anchor**, one record that also holds
+//! Every record has a MAC under a key that only the device can make. The MACs lie in 4096 leaves, by a keyed hash of the
+//! record's address; the MACs of the leaves lie in 64 nodes, and the MACs of those in the **anchor**, one record that also holds
 //! the head of the journal and the latest time seen. Whoever edits, swaps, removes, plants or puts back an older copy of
 //! a record does not know a MAC for the anchor that goes with it. Only an older copy of the *whole* store is consistent
 //! with itself: to tell that takes a counter outside the store.
@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use hmac::{Hmac, KeyInit, Mac as _};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::record;
@@ -171,6 +171,17 @@ impl Tree {
         short
     }
 
+    /// Where a record stands: by a keyed hash, so that nobody can choose names that fill one leaf.
+    fn place(&self, space: Space, key: &[u8]) -> Place {
+        let mac = self.mac(&[b"address", space.name().as_bytes(), key]);
+        let mut address = [0; ADDRESS_LEN];
+        address.copy_from_slice(&mac[..ADDRESS_LEN]);
+        Place {
+            address,
+            leaf: u16::from_be_bytes([address[0], address[1]]) >> 4,
+        }
+    }
+
     fn record_mac(&self, space: Space, key: &[u8], value: &[u8]) -> Mac {
         self.short_mac(&[b"record", space.name().as_bytes(), key, value])
     }
@@ -263,20 +274,6 @@ struct Place {
 }
 
 impl Place {
-    fn of(space: Space, key: &[u8]) -> Self {
-        let hash = Sha256::new()
-            .chain_update([space.name().len().to_le_bytes()[0]])
-            .chain_update(space.name())
-            .chain_update(key)
-            .finalize();
-        let mut address = [0; ADDRESS_LEN];
-        address.copy_from_slice(&hash[..ADDRESS_LEN]);
-        Self {
-            address,
-            leaf: u16::from_be_bytes([address[0], address[1]]) >> 4,
-        }
-    }
-
     fn node(self) -> usize {
         usize::from(self.leaf) / FANOUT
     }
@@ -357,7 +354,7 @@ impl Records for View<'_> {
     }
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let place = Place::of(space, key);
+        let place = self.tree.place(space, key);
         let node = match self.top.nodes[place.node()].get() {
             Some(node) => node,
             None => {
@@ -432,7 +429,7 @@ impl Changes<'_> {
         key: &[u8],
         edit: impl FnOnce(&mut Vec<u8>, Place),
     ) -> Result<()> {
-        let place = Place::of(space, key);
+        let place = self.tree.place(space, key);
         let tree = self.tree;
         let mut node =
             tree.read_node(&*self.transaction, place, &self.anchor.nodes[place.node()])?;
@@ -461,7 +458,7 @@ impl Records for Changes<'_> {
     }
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let place = Place::of(space, key);
+        let place = self.tree.place(space, key);
         let node = self
             .tree
             .read_node(self.rows(), place, &self.anchor.nodes[place.node()])?;

@@ -122,12 +122,6 @@ impl Engine {
         password: SecretBytes,
     ) -> Result<Done> {
         check_password(&password)?;
-        if name.as_str() == "system" {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "the name `system` is the partition's own",
-            ));
-        }
         self.view(|view| check_free(view, &name)).await?;
         let record = new_user(&*self.0.device, name.clone(), password, self.now()).await?;
         let change = Change::requested(asked.id, asked.principal, asked.permit, user_target(&name))
@@ -262,6 +256,7 @@ impl Engine {
                 Ok(record)
             })
             .await?;
+        let epoch = record.epoch;
         if !self.check_hash(old, record.password).await? {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
@@ -273,6 +268,13 @@ impl Engine {
             .detail("changed the password");
         self.change(change, move |changes, _| {
             let mut record = existing(changes, &user)?;
+            // The old password was checked against the record of that epoch.
+            if record.epoch != epoch || !record.enabled {
+                return Err(Error::new(
+                    ErrorKind::Unauthenticated,
+                    "the user was changed meanwhile; log in again",
+                ));
+            }
             record.password = password.clone();
             record.epoch = record.epoch.wrapping_add(1);
             record.failures = 0;

@@ -162,9 +162,7 @@ impl Attributes {
                     usages.without(self.spec.usages)
                 )));
             }
-            let exportable = self.spec.exportable;
-            new.spec = KeySpec::new(self.spec.key_type, usages)?;
-            new.spec.exportable = exportable;
+            new.spec = self.spec.with_usages(usages)?;
         }
         if let Some(not_before) = update.not_before {
             new.not_before = not_before;

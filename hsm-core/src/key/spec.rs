@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::algorithm::KeyType;
-use crate::error::{Error, Result, invalid};
+use crate::algorithm::{Algorithm, KeyType, Operation};
+use crate::error::{Error, ErrorKind, Result, invalid};
 
 /// One thing that a key may be used for: JOSE `key_ops` (RFC 7517 section 4.3), and `import` of Key Vault.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -215,10 +215,15 @@ pub struct KeySpec {
     pub usages: Usages,
     /// Whether the key may leave the HSM, wrapped under a key with the usage `export`.
     pub exportable: bool,
+    /// The one algorithm that the key may be used with (`CKA_ALLOWED_MECHANISMS` of PKCS#11); `None` is any that fits.
+    pub algorithm: Option<Algorithm>,
 }
 
 impl KeySpec {
-    /// A key of `key_type` for `usages` that never leaves the HSM.
+    /// A key of `key_type` for `usages` that never leaves the HSM, with any algorithm that fits.
+    ///
+    /// Bind AES keys to one algorithm with [`only`](Self::only), as typed keys are: whoever may encrypt with AES-CTR
+    /// under a chosen IV can decrypt what AES-GCM encrypted under the same key.
     ///
     /// # Errors
     ///
@@ -248,7 +253,60 @@ impl KeySpec {
             key_type,
             usages,
             exportable: false,
+            algorithm: None,
         })
+    }
+
+    /// The same key, for one algorithm and no other. Fixed for the life of the key.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the algorithm does not fit the type.
+    pub fn only(mut self, algorithm: Algorithm) -> Result<Self> {
+        if !algorithm.fits(self.key_type) {
+            return Err(invalid(format!(
+                "algorithm {algorithm} does not work with a key of type {}",
+                self.key_type
+            )));
+        }
+        self.algorithm = Some(algorithm);
+        Ok(self)
+    }
+
+    /// Checks that the key does `operation` with `algorithm`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the algorithm does not fit, naming those that do;
+    /// [`KeyState`](crate::ErrorKind::KeyState) if the key is for another one.
+    pub fn check(&self, operation: Operation, algorithm: Algorithm) -> Result<()> {
+        algorithm.check(operation, self.key_type)?;
+        self.check_only(algorithm)
+    }
+
+    /// Checks that the key is not for another algorithm.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](crate::ErrorKind::KeyState), naming the one that it is for.
+    pub fn check_only(&self, algorithm: Algorithm) -> Result<()> {
+        match self.algorithm {
+            Some(only) if only != algorithm => Err(Error::new(
+                ErrorKind::KeyState,
+                format!("the key was made for {only} and no other algorithm, {algorithm} included"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same key with other usages.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn with_usages(self, usages: Usages) -> Result<Self> {
+        let Self { usages, .. } = Self::new(self.key_type, usages)?;
+        Ok(Self { usages, ..self })
     }
 
     /// The same key, allowed to leave the HSM wrapped. Fixed for the life of the key.
@@ -278,6 +336,19 @@ mod tests {
         let mixed = Usages::of(&[Usage::Import, Usage::UnwrapKey]);
         let error = KeySpec::new(KeyType::Aes256, mixed).unwrap_err();
         assert!(error.to_string().contains("do not mix"), "{error}");
+    }
+
+    #[test]
+    fn a_key_for_one_algorithm_refuses_the_others() {
+        let spec = KeySpec::new(KeyType::Aes256, Usages::of(&[Usage::Encrypt])).unwrap();
+        let gcm = spec.only(Algorithm::A256Gcm).unwrap();
+        gcm.check(Operation::Encrypt, Algorithm::A256Gcm).unwrap();
+        let error = gcm
+            .check(Operation::Encrypt, Algorithm::A256Ctr)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KeyState);
+        spec.check(Operation::Encrypt, Algorithm::A256Ctr).unwrap();
+        assert!(spec.only(Algorithm::A128Gcm).is_err());
     }
 
     #[test]

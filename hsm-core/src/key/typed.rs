@@ -5,7 +5,8 @@
 //! they are sealed, so that matching on them stays complete.
 
 use crate::algorithm::{Algorithm, KeyType};
-use crate::key::{Usage, Usages};
+use crate::error::Result;
+use crate::key::{KeySpec, Usage, Usages};
 
 mod sealed {
     #[expect(unnameable_types, reason = "this is what seals the traits")]
@@ -18,6 +19,18 @@ pub trait KeyKind: sealed::Sealed + Send + Sync + 'static {
     const KEY_TYPE: KeyType;
     /// The usages that a new key of this kind gets, and that an existing one must have.
     const USAGES: Usages;
+    /// The one algorithm that a new key of this kind is bound to; `None` if the kind has several.
+    const ONLY: Option<Algorithm>;
+
+    /// What a device must know to make a key of this kind.
+    ///
+    /// # Errors
+    ///
+    /// None: the registry has all of these, and a test holds it to that.
+    fn spec() -> Result<KeySpec> {
+        let spec = KeySpec::new(Self::KEY_TYPE, Self::USAGES)?;
+        Self::ONLY.map_or(Ok(spec), |algorithm| spec.only(algorithm))
+    }
 }
 
 /// Keys that sign. The signature's form is that of [`LoadedKey::sign`](crate::LoadedKey::sign).
@@ -90,6 +103,7 @@ macro_rules! kinds {
             impl KeyKind for $name {
                 const KEY_TYPE: KeyType = KeyType::$key_type;
                 const USAGES: Usages = $usages;
+                const ONLY: Option<Algorithm> = Some(Algorithm::$algorithm);
             }
 
             impl $trait for $name {
@@ -202,6 +216,7 @@ impl sealed::Sealed for Kdk256 {}
 impl KeyKind for Kdk256 {
     const KEY_TYPE: KeyType = KeyType::Kdk256;
     const USAGES: Usages = DERIVE;
+    const ONLY: Option<Algorithm> = None;
 }
 
 impl Derivation for Kdk256 {
@@ -212,13 +227,12 @@ impl Derivation for Kdk256 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::KeySpec;
 
     #[test]
     fn every_kind_is_possible_in_the_registry() {
         for (name, key_type, usages, algorithm) in all() {
-            KeySpec::new(key_type, usages).unwrap();
-            assert!(algorithm.fits(key_type), "{name}");
+            let spec = KeySpec::new(key_type, usages).unwrap();
+            assert!(spec.only(algorithm).is_ok(), "{name}");
         }
     }
 

@@ -157,7 +157,7 @@ built_in_roles! {
         DataAction::KeyRead, DataAction::KeyWrite, DataAction::KeyCreate, DataAction::KeyDelete, DataAction::KeyImport,
         DataAction::KeyRotate, DataAction::KeySign, DataAction::KeyVerify, DataAction::KeyEncrypt, DataAction::KeyDecrypt,
         DataAction::KeyWrap, DataAction::KeyUnwrap, DataAction::KeyBackup, DataAction::KeyRestore, DataAction::KeyRelease,
-        DataAction::KeyExport, DataAction::KeyAgree, DataAction::KeyDerive, DataAction::RandomGenerate,
+        DataAction::KeyAgree, DataAction::KeyDerive, DataAction::RandomGenerate,
     ])];
     /// Manages roles.
     PolicyAdministrator = 0x4bd23610_cdcf_4971_bdee_bdc562cc28e4, "Managed HSM Policy Administrator", [ROLES];

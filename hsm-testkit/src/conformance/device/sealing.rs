@@ -1,8 +1,8 @@
 //! Sealed keys: whole, under their binding, or not at all; and nothing after zeroizing.
 
 use hsm_core::{
-    DeriveParameters, Device, ErrorKind, KeyType, Operation, SealedKey, SecretBytes, SignInput,
-    Usages,
+    Algorithm, DeriveParameters, Device, ErrorKind, KeySpec, KeyType, Operation, SealedKey,
+    SecretBytes, SignInput, Usage, Usages,
 };
 
 use super::super::{fails, ok, skip};
@@ -159,6 +159,42 @@ pub async fn resealed_keys_are_the_same_under_the_new_binding<D: Device>(make: i
             "the device persists nothing",
         );
     }
+}
+
+/// A key for one algorithm refuses the others that its type has.
+pub async fn a_key_for_one_algorithm_refuses_the_others<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let capabilities = device.capabilities();
+    let [only, other] = [Algorithm::A256Gcm, Algorithm::A256Ctr];
+    if !(capabilities.supports_algorithm(only) && capabilities.supports_algorithm(other)) {
+        return skip("the device has not two algorithms for AES-256");
+    }
+    let usages = Usages::of(&[Usage::Encrypt, Usage::Decrypt]);
+    let spec = ok(KeySpec::new(KeyType::Aes256, usages), "spec");
+    let spec = ok(spec.only(only), "spec");
+    let key = TestKey::from_spec(&device, spec).await;
+    assert_eq!(
+        key.loaded.spec(),
+        &spec,
+        "the one algorithm is sealed with the key"
+    );
+    let encrypted = key.loaded.encrypt(only, b"data", None, b"").await;
+    let encrypted = ok(encrypted, "the algorithm that the key is for");
+    let clause = "a key for one algorithm refuses the others: KeyState";
+    let iv = [7; 16];
+    fails(
+        key.loaded.encrypt(other, b"data", Some(&iv), b"").await,
+        &[ErrorKind::KeyState],
+        clause,
+    );
+    let mut foreign = encrypted.as_ref();
+    foreign.iv = &iv;
+    foreign.tag = &[];
+    fails(
+        key.loaded.decrypt(other, foreign, b"").await,
+        &[ErrorKind::KeyState],
+        clause,
+    );
 }
 
 /// Resealing takes usages away for good, and not all of them.
