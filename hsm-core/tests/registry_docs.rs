@@ -132,14 +132,14 @@ fn check(page: &str, name: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("docs")
         .join(page);
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).expect("the page is there");
     let mark = format!("{BEGIN}{name} -->\n");
     let start = text.find(&mark).expect("the page has the part") + mark.len();
     let end = start + text[start..].find(END).expect("the part has an end");
     let expected = format!("\n{expected}\n");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         let updated = [&text[..start], &expected, &text[end..]].concat();
-        std::fs::write(&path, updated).unwrap();
+        std::fs::write(&path, updated).expect("the page can be written");
         return;
     }
     assert!(

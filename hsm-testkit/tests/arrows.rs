@@ -162,8 +162,8 @@ fn every_example_on_a_page_is_compiled() {
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("a file of the repository").path();
         if path.is_dir() {
             files.extend(sources(&path));
         } else {
@@ -183,5 +183,5 @@ fn metadata() -> Metadata {
         .no_deps()
         .other_options(["--offline".to_owned()])
         .exec()
-        .unwrap()
+        .expect("cargo knows its workspace")
 }
