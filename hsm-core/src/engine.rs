@@ -117,6 +117,7 @@ struct Inner {
     logins: users::Logins,
     password_checks: Arc<users::Turnstile>,
     zeroized: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Engine {
@@ -248,6 +249,7 @@ impl Engine {
             logins: users::Logins::default(),
             password_checks: Arc::default(),
             zeroized: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }));
         engine.start_from_store().await?;
         engine.open_streams().await?;
@@ -294,10 +296,24 @@ impl Engine {
     }
 
     fn check_alive(&self) -> Result<()> {
-        if self.0.zeroized.load(Ordering::Relaxed) {
+        if self.is_zeroized() {
             return Err(settings::zeroized());
         }
+        if self.is_closed() {
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "the HSM was closed; open it and log in again",
+            ));
+        }
         Ok(())
+    }
+
+    fn is_zeroized(&self) -> bool {
+        self.0.zeroized.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Streams and checkpoints: what ties the records of operations to the journal, and both to the audit key.
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
 use super::ledger::append;
 use super::session::Done;
@@ -165,14 +167,15 @@ impl Engine {
         .await
     }
 
-    /// Ends this process's streams: signed, noted in the journal, on disk.
+    /// Ends this process's streams: signed, noted in the journal, on disk. Sessions that are still open end.
     ///
     /// # Errors
     ///
     /// [`AuditFailed`](ErrorKind::AuditFailed) or [`StoreFailed`](ErrorKind::StoreFailed); the next process to open the
     /// HSM then reports the streams as abandoned.
     pub async fn close(&self) -> Result<()> {
-        if self.check_alive().is_err() {
+        self.0.closed.store(true, Ordering::Relaxed);
+        if self.is_zeroized() {
             // Nobody can sign any more; the last checkpoint was made before the end.
             return self.0.audit.close();
         }
