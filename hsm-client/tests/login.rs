@@ -166,6 +166,17 @@ fn guesses_at_the_same_time_all_count() {
     assert_eq!(checked + locked_out, outcomes.len(), "{outcomes:?}");
 }
 
+/// Each counted as a guess until its password was checked, and so the fifth was locked out.
+#[test]
+fn logins_at_the_same_time_do_not_lock_each_other_out() {
+    let (_home, hsm) = Home::new();
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| list(&app(&hsm)).unwrap());
+        }
+    });
+}
+
 #[test]
 fn the_session_of_a_disabled_user_ends_at_its_next_call() {
     let (_home, hsm) = Home::new();
@@ -283,6 +294,22 @@ fn logging_out_ends_the_session_with_its_clones_and_keys() {
     assert_ended(list(&session), "has ended");
     assert_ended(key.sign(b"message"), "has ended");
     list(&other).unwrap();
+}
+
+/// Changes were still made, as their records go into the journal and not into the streams that were closed.
+#[test]
+fn closing_the_hsm_ends_every_session() {
+    let (home, hsm) = Home::new();
+    let session = app(&hsm);
+    let key = session.create::<EcdsaP256>("invoices").make().unwrap();
+    hsm.clone().close().unwrap();
+    assert_ended(key.sign(b"message"), "was closed");
+    assert_ended(key.rotate(), "was closed");
+    assert_ended(session.create::<EcdsaP256>("new").make(), "was closed");
+    hsm.login("app", PASSWORD).unwrap_err();
+    hsm.close().unwrap();
+    let keys = app(&home.open()).list_keys(PageRequest::default()).unwrap();
+    assert_eq!(keys.items.len(), 1);
 }
 
 #[test]

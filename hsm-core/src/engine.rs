@@ -114,9 +114,9 @@ struct Inner {
     /// The latest time seen: time never goes backwards.
     latest: AtomicU64,
     sessions: AtomicUsize,
+    logins: users::Logins,
     password_checks: Arc<users::Turnstile>,
     zeroized: AtomicBool,
-    /// The audit streams have ended: nothing is done any more.
     closed: AtomicBool,
 }
 
@@ -246,6 +246,7 @@ impl Engine {
             policy_epoch: AtomicU32::new(0),
             latest: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
+            logins: users::Logins::default(),
             password_checks: Arc::default(),
             zeroized: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -295,16 +296,24 @@ impl Engine {
     }
 
     fn check_alive(&self) -> Result<()> {
-        if self.0.zeroized.load(Ordering::Relaxed) {
+        if self.is_zeroized() {
             return Err(settings::zeroized());
         }
-        if self.0.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Error::new(
-                ErrorKind::Unreachable,
-                "this HSM was closed; open it again",
+                ErrorKind::Unauthenticated,
+                "the HSM was closed; open it and log in again",
             ));
         }
         Ok(())
+    }
+
+    fn is_zeroized(&self) -> bool {
+        self.0.zeroized.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 }
 
