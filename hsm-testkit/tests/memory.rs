@@ -1,5 +1,8 @@
-//! The store in memory keeps the contract of `Store`: it is the model for the others.
+//! Promise: the store and the audit sink in memory keep the contracts of `Store` and `AuditSink`: they are the models for
+//! the others.
 
-use hsm_testkit::MemoryStore;
+use hsm_testkit::{MemoryAudit, MemoryStore};
 
 hsm_testkit::store_conformance!(MemoryStore::new());
+
+hsm_testkit::audit_conformance!(MemoryAudit::new());
