@@ -11,7 +11,7 @@ use super::Engine;
 use super::keys::page_limit;
 use super::ledger::Change;
 use super::record::{self, PasswordHash, UserRecord};
-use super::session::{Asked, Done, EngineSession};
+use super::session::{Asked, Done, EngineSession, not_audited};
 use super::tree::{Changes, Records, damaged};
 use crate::audit::{Event, RequestId};
 use crate::clock::Timestamp;
@@ -39,7 +39,7 @@ impl Engine {
     ) -> Result<Arc<EngineSession>> {
         let result = self.check_login(user.clone(), password).await;
         if let Err(error) = &result {
-            self.0.audit.append(&Event {
+            let recorded = self.0.audit.append(&Event {
                 time: self.now(),
                 request: RequestId::default(),
                 principal: user.as_str().into(),
@@ -49,7 +49,13 @@ impl Engine {
                 algorithm: None,
                 failure: Some(error.kind()),
                 detail: "".into(),
-            })?;
+            });
+            match recorded {
+                Err(source) if error.kind() != ErrorKind::Unknown => {
+                    return Err(not_audited(source));
+                }
+                _ => {}
+            }
         }
         result.map(Arc::new)
     }
