@@ -243,19 +243,24 @@ impl Engine {
 
     /// Reads everything for the first time.
     pub(super) async fn start_from_store(&self) -> Result<()> {
-        let (version, latest, journal, policy) = self
+        let found = self
             .view(|view| {
                 if is_zeroized(view)? {
-                    return Err(zeroized());
+                    return Ok(None);
                 }
-                Ok((
+                Ok(Some((
                     view.version(),
                     view.anchor().latest,
                     view.anchor().journal,
                     Policy::read(view)?,
-                ))
+                )))
             })
             .await?;
+        let Some((version, latest, journal, policy)) = found else {
+            // Whoever began it may have died before the domain key was destroyed.
+            self.0.device.zeroize().await?;
+            return Err(zeroized());
+        };
         self.0
             .latest
             .fetch_max(latest.unix_millis(), Ordering::Relaxed);
