@@ -37,11 +37,12 @@ pub trait AuditSink: std::fmt::Debug + Send + Sync {
     /// The heads of the streams that this sink writes, in a fixed order.
     fn heads(&self) -> Vec<ChainHead>;
 
-    /// Appends a checkpoint to the stream that it names.
+    /// Appends a checkpoint to the stream that it names, if that still stands where the checkpoint says.
     ///
     /// # Errors
     ///
-    /// [`AuditFailed`](crate::ErrorKind::AuditFailed).
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the stream has moved on: sign the new head and try again.
+    /// [`AuditFailed`](crate::ErrorKind::AuditFailed) otherwise. Either way nothing was appended.
     fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
 
     /// Puts everything that was appended on disk.

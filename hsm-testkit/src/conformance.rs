@@ -3,7 +3,9 @@
 //! A case panics with the clause of the contract that does not hold. What a device says that it cannot do is skipped
 //! and printed; run with `--nocapture` to see the reasons.
 
+pub mod audit;
 pub mod device;
+pub mod service;
 pub mod store;
 
 use std::fmt::{Debug, Display};
@@ -125,6 +127,132 @@ macro_rules! device_conformance {
     };
 }
 
+/// Makes a `#[test]` of every case of the [`AuditSink`](hsm_core::audit::AuditSink) contract. The expression makes a new
+/// sink with streams of its own.
+///
+/// ```
+/// hsm_testkit::audit_conformance!(hsm_testkit::MemoryAudit::new());
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! audit_conformance {
+    ($make:expr) => {
+        #[cfg(test)]
+        fn audit_under_test() -> impl $crate::hsm_core::audit::AuditSink {
+            $make
+        }
+
+        $crate::conformance_cases! {
+            audit, audit_conformance, audit_under_test:
+            a_fresh_sink_is_empty,
+            checkpoints_are_of_the_current_head,
+            closing_ends_the_streams,
+            events_come_back_in_order,
+            heads_count_the_records,
+            open_streams_are_not_abandoned,
+            oversize_events_are_refused,
+            parts_of_a_stream_can_be_read,
+            streams_are_listed,
+            threads_append_at_once,
+        }
+    };
+}
+
+/// Makes a `#[test]` of every case of the [`Service`](hsm_core::Service) and [`Session`](hsm_core::Session) contracts.
+/// The expression makes a [`ServiceUnderTest`](crate::service::ServiceUnderTest) and may await.
+///
+/// ```
+/// use hsm_testkit::service::ServiceUnderTest;
+///
+/// async fn new_service() -> ServiceUnderTest {
+///     // … whose only user is `ADMINISTRATOR`, with `PASSWORD`
+/// #    unimplemented!()
+/// }
+///
+/// hsm_testkit::service_conformance!(new_service().await);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! service_conformance {
+    ($make:expr) => {
+        #[cfg(test)]
+        async fn service_under_test() -> $crate::service::ServiceUnderTest {
+            $make
+        }
+
+        $crate::conformance_cases! {
+            service, service_conformance, service_under_test:
+            agreement_works_both_ways,
+            assignments_are_made_once,
+            audit_streams_chain,
+            built_in_roles_stay_as_they_are,
+            ciphertexts_decrypt,
+            created_keys_are_what_was_asked_for,
+            custom_roles_allow_what_they_say,
+            deleted_keys_do_nothing,
+            deleted_users_are_gone,
+            derivations_repeat_and_differ,
+            digests_of_the_wrong_length_are_refused,
+            disabled_users_are_out,
+            dropped_calls_leave_the_service_usable,
+            edited_wrapped_keys_are_refused,
+            every_attempt_is_recorded,
+            every_request_has_its_own_answer,
+            expired_keys_protect_nothing_new,
+            exported_keys_come_back_the_same,
+            grants_and_revocations_count_at_once,
+            imported_keys_are_the_published_ones,
+            inputs_at_the_limits_work,
+            inputs_beyond_the_limits_are_refused,
+            keys_that_are_not_exportable_stay,
+            keys_wait_for_their_time,
+            listings_of_nothing_are_empty,
+            logins_are_recorded,
+            logout_ends_the_session,
+            macs_are_checked,
+            material_that_is_no_key_is_refused,
+            misfit_algorithms_are_refused,
+            missing_keys_are_not_found,
+            names_are_taken_once,
+            new_passwords_end_sessions,
+            nothing_works_after_zeroize,
+            one_of_many_creations_wins,
+            pages_cover_everything_once,
+            pages_have_a_default_length,
+            pages_of_impossible_lengths_are_refused,
+            policies_limit_the_life_of_versions,
+            purge_protection_stays_on,
+            purged_names_are_free,
+            random_bytes_differ,
+            recovered_keys_are_the_same,
+            refusals_do_not_show_which_keys_exist,
+            refusals_name_action_and_scope,
+            retention_is_kept_within_its_limits,
+            roles_change_under_load,
+            roles_hold_at_their_scope,
+            rotation_keeps_old_versions_working,
+            rotation_policies_are_kept,
+            rotations_at_once_all_count,
+            rsa1_5_needs_its_setting,
+            sessions_are_bound_to_their_principal,
+            sessions_time_out,
+            signatures_verify_everywhere,
+            tasks_share_a_session,
+            the_last_administrator_stays,
+            transport_needs_rights_to_both_keys,
+            unknown_streams_are_not_found,
+            updates_change_what_they_name,
+            usages_are_enforced,
+            usages_are_taken_and_never_added,
+            wrapped_bytes_unwrap,
+            wrapped_keys_are_not_widened,
+            wrong_passwords_and_unknown_users_look_alike,
+            wrong_passwords_lock_out,
+            wrong_signatures_are_refused,
+        }
+    };
+}
+
 /// Expands to a module with one test per case.
 #[doc(hidden)]
 #[macro_export]
@@ -176,6 +304,7 @@ mod tests {
     fn every_case_is_listed() {
         let macros = include_str!("conformance.rs");
         let sources = [
+            include_str!("conformance/audit.rs"),
             include_str!("conformance/store.rs"),
             include_str!("conformance/device/agreement.rs"),
             include_str!("conformance/device/derivation.rs"),
@@ -187,6 +316,20 @@ mod tests {
             include_str!("conformance/device/signing.rs"),
             include_str!("conformance/device/transport.rs"),
             include_str!("conformance/device/wrapping.rs"),
+            include_str!("conformance/service/answers.rs"),
+            include_str!("conformance/service/audit.rs"),
+            include_str!("conformance/service/deletion.rs"),
+            include_str!("conformance/service/keys.rs"),
+            include_str!("conformance/service/limits.rs"),
+            include_str!("conformance/service/listing.rs"),
+            include_str!("conformance/service/operations.rs"),
+            include_str!("conformance/service/roles.rs"),
+            include_str!("conformance/service/sessions.rs"),
+            include_str!("conformance/service/settings.rs"),
+            include_str!("conformance/service/signing.rs"),
+            include_str!("conformance/service/time.rs"),
+            include_str!("conformance/service/transport.rs"),
+            include_str!("conformance/service/users.rs"),
         ];
         let cases = sources
             .iter()
@@ -197,6 +340,6 @@ mod tests {
             assert!(macros.contains(&format!("            {case},\n")), "{case}");
             count += 1;
         }
-        assert!(count > 40, "only {count} cases were found");
+        assert!(count > 100, "only {count} cases were found");
     }
 }

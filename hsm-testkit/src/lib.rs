@@ -1,7 +1,7 @@
 //! What proves that a backend of the hsm SDK is right.
 //!
-//! Write a [`Device`](hsm_core::Device) or a [`Store`](hsm_core::Store), then let the conformance suite hold it to its
-//! contract: each promise becomes a test with a name, and what a device says that it cannot do is skipped out loud.
+//! Write a [`Device`](hsm_core::Device), a [`Store`](hsm_core::Store), an [`AuditSink`](hsm_core::audit::AuditSink) or a
+//! [`Service`](hsm_core::Service), then let the conformance suite hold it to its contract: each promise becomes a test with a name, and what a device says that it cannot do is skipped out loud.
 //!
 //! ```
 //! use hsm_testkit::MemoryStore;
@@ -13,7 +13,7 @@
 //!
 //! | to | take |
 //! |---|---|
-//! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`] |
+//! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`] |
 //! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
 //! | see what was audited | [`MemoryAudit`] |
 //! | turn the clock, also backwards | [`ManualClock`] |
@@ -27,6 +27,7 @@ pub mod conformance;
 mod faulty;
 mod manual_clock;
 mod memory;
+pub mod service;
 pub mod strategies;
 
 pub use faulty::{Fault, Faults, FaultyAudit, FaultyStore};

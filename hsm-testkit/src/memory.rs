@@ -231,8 +231,22 @@ impl AuditSink for MemoryAudit {
     }
 
     fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let mut stream = self.0.lock();
+        let head = stream.chain.head();
+        if head.stream != checkpoint.head.stream {
+            return Err(Error::new(
+                ErrorKind::AuditFailed,
+                "the checkpoint is of a stream that this sink does not write",
+            ));
+        }
+        if head != checkpoint.head && !stream.closed {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the stream has moved on from the head that the checkpoint names",
+            ));
+        }
         let entry = Entry::Checkpoint(checkpoint.clone());
-        self.0.lock().append(&entry, checkpoint.time)
+        stream.append(&entry, checkpoint.time)
     }
 
     fn sync(&self) -> Result<()> {

@@ -243,21 +243,24 @@ impl Engine {
 
     /// Reads everything for the first time.
     pub(super) async fn start_from_store(&self) -> Result<()> {
-        if self.view(|view| is_zeroized(view)).await? {
-            // Whoever began it may have died before the domain key was gone.
-            self.destroy().await?;
-            return Err(zeroized());
-        }
-        let (version, latest, journal, policy) = self
+        let found = self
             .view(|view| {
-                Ok((
+                if is_zeroized(view)? {
+                    return Ok(None);
+                }
+                Ok(Some((
                     view.version(),
                     view.anchor().latest,
                     view.anchor().journal,
                     Policy::read(view)?,
-                ))
+                )))
             })
             .await?;
+        let Some((version, latest, journal, policy)) = found else {
+            // Whoever began it may have died before the domain key was destroyed.
+            self.destroy().await?;
+            return Err(zeroized());
+        };
         self.0
             .latest
             .fetch_max(latest.unix_millis(), Ordering::Relaxed);

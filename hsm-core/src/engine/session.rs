@@ -225,11 +225,9 @@ impl Session for EngineSession {
             (Err(error), Ok(())) => Err(error),
             // There is no log any more, and nothing was done.
             (Err(error), Err(_)) if self.engine.is_closed() => Err(error),
-            (_, Err(source)) => Err(Error::new(
-                ErrorKind::AuditFailed,
-                "the audit log cannot be written, so nothing is done",
-            )
-            .with_source(source)),
+            // It may have happened, and then the journal has a record of it.
+            (Err(error), Err(_)) if error.kind() == ErrorKind::Unknown => Err(error),
+            (_, Err(source)) => Err(not_audited(source)),
         }
     }
 
@@ -242,6 +240,15 @@ impl Drop for EngineSession {
     fn drop(&mut self) {
         self.engine.0.sessions.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What cannot be audited is not done.
+pub(super) fn not_audited(source: Error) -> Error {
+    Error::new(
+        ErrorKind::AuditFailed,
+        "the audit log cannot be written, so nothing is done",
+    )
+    .with_source(source)
 }
 
 fn check_lengths(request: &Request<'_>) -> Result<()> {

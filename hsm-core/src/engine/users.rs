@@ -13,7 +13,7 @@ use super::Engine;
 use super::keys::page_limit;
 use super::ledger::Change;
 use super::record::{self, PasswordHash, UserRecord};
-use super::session::{Asked, Done, EngineSession};
+use super::session::{Asked, Done, EngineSession, not_audited};
 use super::tree::{Changes, Records, damaged};
 use crate::audit::{Event, RequestId};
 use crate::clock::Timestamp;
@@ -41,7 +41,7 @@ impl Engine {
     ) -> Result<Arc<EngineSession>> {
         let result = self.check_login(user.clone(), password).await;
         if let Err(error) = &result {
-            self.0.audit.append(&Event {
+            let recorded = self.0.audit.append(&Event {
                 time: self.now(),
                 request: RequestId::default(),
                 principal: user.as_str().into(),
@@ -51,7 +51,13 @@ impl Engine {
                 algorithm: None,
                 failure: Some(error.kind()),
                 detail: "".into(),
-            })?;
+            });
+            match recorded {
+                Err(source) if error.kind() != ErrorKind::Unknown => {
+                    return Err(not_audited(source));
+                }
+                _ => {}
+            }
         }
         result.map(Arc::new)
     }

@@ -1,0 +1,436 @@
+//! The cases of the [`Service`](hsm_core::Service) and [`Session`] contracts, one file for each kind of promise.
+
+mod answers;
+mod audit;
+mod deletion;
+mod keys;
+mod limits;
+mod listing;
+mod operations;
+mod roles;
+mod sessions;
+mod settings;
+mod signing;
+mod time;
+mod transport;
+mod users;
+
+pub use answers::*;
+pub use audit::*;
+pub use deletion::*;
+pub use keys::*;
+pub use limits::*;
+pub use listing::*;
+pub use operations::*;
+pub use roles::*;
+pub use sessions::*;
+pub use settings::*;
+pub use signing::*;
+pub use time::*;
+pub use transport::*;
+pub use users::*;
+
+use std::borrow::Borrow;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hsm_core::audit::RequestId;
+use hsm_core::policy::{BuiltInRole, RoleAssignment, RoleId, Scope};
+use hsm_core::{
+    Algorithm, AttributesUpdate, Ciphertext, Credentials, ErrorKind, KeyInfo, KeyName, KeyRef,
+    KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo, Principal, PublicKey,
+    Request, Response, Result, SecretBytes, Service, Session, SettingsUpdate, SignInput, Usage,
+    Usages, VersionId,
+};
+
+use super::{ok, skip};
+use crate::ManualClock;
+use crate::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
+
+const MESSAGE: &[u8] = b"What the service is asked to protect.";
+const SIGN: &[Usage] = &[Usage::Sign, Usage::Verify];
+const ENCRYPT: &[Usage] = &[Usage::Encrypt, Usage::Decrypt];
+const WRAP: &[Usage] = &[Usage::WrapKey, Usage::UnwrapKey];
+const TRANSPORT: &[Usage] = &[Usage::Import, Usage::Export];
+
+/// A service whose administrator has logged in.
+struct Opened {
+    service: Arc<dyn Service>,
+    clock: Option<Arc<ManualClock>>,
+    /// The administrator, who may also make, use, recover and purge keys.
+    all: Caller,
+}
+
+impl Opened {
+    async fn new(made: ServiceUnderTest) -> Self {
+        let all = login(&*made.service, ADMINISTRATOR, PASSWORD).await;
+        let all = Caller(ok(all, "the administrator logs in"));
+        for role in [BuiltInRole::CryptoUser, BuiltInRole::CryptoOfficer] {
+            all.assign(role.id(), ADMINISTRATOR, Scope::Global).await;
+        }
+        Self {
+            service: made.service,
+            clock: made.clock,
+            all,
+        }
+    }
+
+    async fn login(&self, user: &str, password: &str) -> Result<Caller> {
+        login(&*self.service, user, password).await.map(Caller)
+    }
+
+    /// A new user without any role, logged in.
+    async fn user(&self, name: &str) -> Caller {
+        let request = Request::CreateUser {
+            name: principal(name),
+            password: SecretBytes::copy_from(PASSWORD.as_bytes()),
+        };
+        ok(self.all.call(request).await, "an administrator makes users");
+        ok(self.login(name, PASSWORD).await, "a new user logs in")
+    }
+
+    /// The clock, if the service goes by one that can be turned.
+    fn clock(&self) -> Option<&ManualClock> {
+        if self.clock.is_none() {
+            skip("nobody can turn the clock of this service");
+        }
+        self.clock.as_deref()
+    }
+}
+
+/// A session, and short ways to ask of it.
+#[derive(Clone)]
+struct Caller(Arc<dyn Session>);
+
+impl Caller {
+    async fn call(&self, request: Request<'_>) -> Result<Response> {
+        self.0.call(next_id(), request).await
+    }
+
+    /// Makes a key of a type that every service has.
+    async fn create(&self, key: &str, key_type: KeyType, usages: &[Usage]) -> KeyInfo {
+        let created = self.try_create(key, new_key(key_type, usages)).await;
+        ok(created, format!("create a key of type {key_type}"))
+    }
+
+    /// Makes a key, if the service has the type.
+    async fn create_if_supported(
+        &self,
+        key: &str,
+        key_type: KeyType,
+        usages: &[Usage],
+    ) -> Option<KeyInfo> {
+        match self.try_create(key, new_key(key_type, usages)).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                skip(error);
+                None
+            }
+            created => Some(ok(created, format!("create a key of type {key_type}"))),
+        }
+    }
+
+    async fn try_create(&self, key: &str, new: NewKeyParameters) -> Result<KeyInfo> {
+        let request = Request::CreateKey {
+            name: name(key),
+            new,
+        };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn import(&self, key: &str, new: NewKeyParameters, material: &[u8]) -> Result<KeyInfo> {
+        let request = Request::ImportKey {
+            name: name(key),
+            new,
+            material: SecretBytes::copy_from(material),
+        };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn get(&self, key: impl Borrow<KeyRef>) -> Result<KeyInfo> {
+        let request = Request::GetKey {
+            key: key.borrow().clone(),
+        };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn update(&self, key: impl Borrow<KeyRef>, update: AttributesUpdate) -> Result<KeyInfo> {
+        let key = key.borrow().clone();
+        let request = Request::UpdateKey { key, update };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn rotate(&self, key: &str) -> Result<KeyInfo> {
+        let request = Request::RotateKey { name: name(key) };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn delete(&self, key: &str) -> Result<KeyInfo> {
+        let request = Request::DeleteKey { name: name(key) };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn recover(&self, key: &str) -> Result<KeyInfo> {
+        let request = Request::RecoverKey { name: name(key) };
+        self.call(request).await.map(key_info)
+    }
+
+    async fn purge(&self, key: &str) -> Result<Response> {
+        self.call(Request::PurgeKey { name: name(key) }).await
+    }
+
+    async fn keys(&self, page: PageRequest) -> Result<Page<KeyInfo>> {
+        self.call(Request::ListKeys { page }).await.map(key_page)
+    }
+
+    async fn versions(&self, key: &str) -> Vec<KeyInfo> {
+        let request = Request::ListVersions {
+            name: name(key),
+            page: PageRequest {
+                after: None,
+                limit: Some(100),
+            },
+        };
+        key_page(ok(self.call(request).await, "the versions of a key")).items
+    }
+
+    async fn sign(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        message: &[u8],
+    ) -> Result<(Vec<u8>, VersionId)> {
+        let request = Request::Sign {
+            key: key.borrow().clone(),
+            algorithm,
+            input: SignInput::Message(message),
+        };
+        self.call(request).await.map(signature)
+    }
+
+    async fn verify(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<Response> {
+        let request = Request::Verify {
+            key: key.borrow().clone(),
+            algorithm,
+            input: SignInput::Message(message),
+            signature,
+        };
+        self.call(request).await
+    }
+
+    async fn mac(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        message: &[u8],
+    ) -> Result<Vec<u8>> {
+        let request = Request::Mac {
+            key: key.borrow().clone(),
+            algorithm,
+            message,
+        };
+        Ok(signature(self.call(request).await?).0)
+    }
+
+    async fn encrypt(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        plaintext: &[u8],
+        aad: &[u8],
+    ) -> Result<Ciphertext> {
+        let request = Request::Encrypt {
+            key: key.borrow().clone(),
+            algorithm,
+            plaintext,
+            iv: None,
+            aad,
+        };
+        match self.call(request).await? {
+            Response::Ciphertext { ciphertext, .. } => Ok(ciphertext),
+            other => unexpected("a ciphertext", &other),
+        }
+    }
+
+    async fn decrypt(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        ciphertext: &Ciphertext,
+        aad: &[u8],
+    ) -> Result<SecretBytes> {
+        let request = Request::Decrypt {
+            key: key.borrow().clone(),
+            algorithm,
+            ciphertext: ciphertext.as_ref(),
+            aad,
+        };
+        self.call(request).await.map(secret)
+    }
+
+    async fn wrap(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>> {
+        let request = Request::Wrap {
+            key: key.borrow().clone(),
+            algorithm,
+            plaintext,
+        };
+        self.call(request).await.map(wrapped)
+    }
+
+    async fn unwrap(
+        &self,
+        key: impl Borrow<KeyRef>,
+        algorithm: Algorithm,
+        wrapped: &[u8],
+    ) -> Result<SecretBytes> {
+        let request = Request::Unwrap {
+            key: key.borrow().clone(),
+            algorithm,
+            wrapped,
+        };
+        self.call(request).await.map(secret)
+    }
+
+    async fn random(&self, len: usize) -> Result<SecretBytes> {
+        self.call(Request::Random { len }).await.map(secret)
+    }
+
+    async fn partition(&self) -> PartitionInfo {
+        partition(ok(self.call(Request::GetSettings).await, "the settings"))
+    }
+
+    async fn set(&self, update: SettingsUpdate) -> Result<PartitionInfo> {
+        let request = Request::UpdateSettings { update };
+        self.call(request).await.map(partition)
+    }
+
+    async fn assign(&self, role: RoleId, to: &str, scope: Scope) -> RoleAssignment {
+        let request = Request::CreateRoleAssignment {
+            id: None,
+            role,
+            principal: principal(to),
+            scope,
+        };
+        match ok(self.call(request).await, "an administrator assigns roles") {
+            Response::RoleAssignment(assignment) => *assignment,
+            other => unexpected("a role assignment", &other),
+        }
+    }
+
+    async fn unassign(&self, id: RoleId) -> Result<Response> {
+        self.call(Request::DeleteRoleAssignment { id }).await
+    }
+}
+
+async fn login(service: &dyn Service, user: &str, password: &str) -> Result<Arc<dyn Session>> {
+    service.login(Credentials::password(user, password)?).await
+}
+
+/// Request ids that no other call of this process has.
+fn next_id() -> RequestId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    RequestId::from_u128(NEXT.fetch_add(1, Ordering::Relaxed).into())
+}
+
+fn name(text: &str) -> KeyName {
+    ok(KeyName::new(text), "the name of a test key")
+}
+
+fn key(text: &str) -> KeyRef {
+    ok(text.parse(), "the name of a test key")
+}
+
+fn principal(text: &str) -> Principal {
+    ok(Principal::new(text), "the name of a test user")
+}
+
+fn scope(text: &str) -> Scope {
+    ok(text.parse(), "the scope of a test")
+}
+
+fn new_key(key_type: KeyType, usages: &[Usage]) -> NewKeyParameters {
+    let spec = KeySpec::new(key_type, Usages::of(usages));
+    NewKeyParameters::new(ok(spec, "the spec of a test key"))
+}
+
+fn exportable_key(key_type: KeyType, usages: &[Usage]) -> NewKeyParameters {
+    let mut new = new_key(key_type, usages);
+    new.spec = new.spec.exportable();
+    new
+}
+
+/// Every usage of a type that mixes with others.
+fn data_usages(key_type: KeyType) -> Vec<Usage> {
+    let usages = key_type.info().usages.iter();
+    usages.filter(|usage| !TRANSPORT.contains(usage)).collect()
+}
+
+fn public(info: &KeyInfo) -> &PublicKey {
+    info.public
+        .as_ref()
+        .unwrap_or_else(|| panic!("key {} has no public half", info.name))
+}
+
+#[track_caller]
+fn key_info(response: Response) -> KeyInfo {
+    match response {
+        Response::Key(info) => *info,
+        other => unexpected("a key", &other),
+    }
+}
+
+#[track_caller]
+fn key_page(response: Response) -> Page<KeyInfo> {
+    match response {
+        Response::Keys(page) => page,
+        other => unexpected("a page of keys", &other),
+    }
+}
+
+#[track_caller]
+fn signature(response: Response) -> (Vec<u8>, VersionId) {
+    match response {
+        Response::Signature { bytes, version } => (bytes, version),
+        other => unexpected("a signature", &other),
+    }
+}
+
+#[track_caller]
+fn secret(response: Response) -> SecretBytes {
+    match response {
+        Response::Secret(secret) => secret,
+        other => unexpected("secret bytes", &other),
+    }
+}
+
+#[track_caller]
+fn wrapped(response: Response) -> Vec<u8> {
+    match response {
+        Response::Wrapped { bytes, .. } => bytes,
+        other => unexpected("a wrapped key", &other),
+    }
+}
+
+#[track_caller]
+fn partition(response: Response) -> PartitionInfo {
+    match response {
+        Response::Partition(info) => *info,
+        other => unexpected("the partition", &other),
+    }
+}
+
+#[track_caller]
+fn unexpected(expected: impl Display, found: &Response) -> ! {
+    panic!("expected {expected}, got {found:?}")
+}

@@ -1,0 +1,312 @@
+//! Every request has its own answer.
+
+use std::collections::BTreeSet;
+
+use hsm_core::policy::{ActionSet, BuiltInRole, DataAction, RoleDefinition, RoleId};
+use hsm_core::{
+    Algorithm, AttributesUpdate, KeyType, PageRequest, Request, Response, SecretBytes,
+    SettingsUpdate, SignInput, Tags, Usage, UserUpdate, WrappedFormat,
+};
+
+use super::super::ok;
+use super::*;
+
+/// Which response belongs to which request. The match is exhaustive: a new request does not compile until it stands
+/// here, and the case fails until it is asked.
+macro_rules! answers {
+    ($($request:ident => $response:ident,)*) => {
+        const REQUESTS: &[&str] = &[$(stringify!($request)),*];
+
+        fn request_name(request: &Request<'_>) -> &'static str {
+            match request { $(Request::$request { .. } => stringify!($request),)* }
+        }
+
+        fn is_answer(request: &str, response: &Response) -> bool {
+            match request { $(stringify!($request) => matches!(response, Response::$response { .. }),)* _ => false }
+        }
+    };
+}
+
+answers! {
+    CreateKey => Key,
+    ImportKey => Key,
+    ImportWrappedKey => Key,
+    ExportKey => Wrapped,
+    GetKey => Key,
+    ListKeys => Keys,
+    ListVersions => Keys,
+    UpdateKey => Key,
+    RotateKey => Key,
+    GetRotationPolicy => RotationPolicy,
+    SetRotationPolicy => Done,
+    DeleteKey => Key,
+    GetDeletedKey => Key,
+    ListDeletedKeys => Keys,
+    RecoverKey => Key,
+    PurgeKey => Done,
+    Sign => Signature,
+    Verify => Done,
+    Mac => Signature,
+    VerifyMac => Done,
+    Encrypt => Ciphertext,
+    Decrypt => Secret,
+    Wrap => Wrapped,
+    Unwrap => Secret,
+    Agree => Secret,
+    Derive => Secret,
+    Random => Secret,
+    ListRoleDefinitions => RoleDefinitions,
+    PutRoleDefinition => Done,
+    DeleteRoleDefinition => Done,
+    ListRoleAssignments => RoleAssignments,
+    CreateRoleAssignment => RoleAssignment,
+    DeleteRoleAssignment => Done,
+    CreateUser => Done,
+    ListUsers => Users,
+    UpdateUser => Done,
+    DeleteUser => Done,
+    ChangePassword => Done,
+    GetSettings => Partition,
+    UpdateSettings => Partition,
+    ListAuditStreams => AuditStreams,
+    ReadAudit => AuditRecords,
+    Zeroize => Done,
+}
+
+/// Asks, and remembers what was asked.
+struct Asker<'a> {
+    caller: &'a Caller,
+    asked: BTreeSet<&'static str>,
+}
+
+impl Asker<'_> {
+    async fn ask(&mut self, request: Request<'_>) -> Response {
+        let name = request_name(&request);
+        let response = ok(self.caller.call(request).await, name);
+        assert!(
+            is_answer(name, &response),
+            "the answer to {name} is {response:?}"
+        );
+        self.asked.insert(name);
+        response
+    }
+}
+
+/// Each request is answered with the response that belongs to it.
+#[expect(clippy::too_many_lines, reason = "one step for each request")]
+pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let mut asker = Asker {
+        caller: &opened.all,
+        asked: BTreeSet::new(),
+    };
+
+    let create = |to: &str, new| Request::CreateKey {
+        name: name(to),
+        new,
+    };
+    let usages = [Usage::Sign, Usage::Verify, Usage::DeriveBits];
+    asker
+        .ask(create("ec", exportable_key(KeyType::EcP256, &usages)))
+        .await;
+    asker
+        .ask(create(
+            "aes",
+            new_key(KeyType::Aes256, &data_usages(KeyType::Aes256)),
+        ))
+        .await;
+    asker
+        .ask(create("transport", new_key(KeyType::Aes256, TRANSPORT)))
+        .await;
+    asker
+        .ask(create("kdk", new_key(KeyType::Kdk256, &[Usage::DeriveKey])))
+        .await;
+    let import = Request::ImportKey {
+        name: name("hmac"),
+        new: new_key(KeyType::HmacSha256, SIGN),
+        material: SecretBytes::copy_from(&[7; 32]),
+    };
+    asker.ask(import).await;
+    let export = Request::ExportKey {
+        key: key("ec"),
+        wrapping: key("transport"),
+        algorithm: Algorithm::A256Kwp,
+    };
+    let blob = wrapped(asker.ask(export).await);
+    let import = Request::ImportWrappedKey {
+        name: name("copy"),
+        new: new_key(KeyType::EcP256, &usages),
+        wrapping: key("transport"),
+        algorithm: Algorithm::A256Kwp,
+        wrapped: &blob,
+        format: WrappedFormat::Bound,
+    };
+    let copy = key_info(asker.ask(import).await);
+
+    let input = SignInput::Message(MESSAGE);
+    let algorithm = Algorithm::Es256;
+    let sign = Request::Sign {
+        key: key("ec"),
+        algorithm,
+        input,
+    };
+    let (bytes, _) = signature(asker.ask(sign).await);
+    let verify = Request::Verify {
+        key: key("ec"),
+        algorithm,
+        input,
+        signature: &bytes,
+    };
+    asker.ask(verify).await;
+    let algorithm = Algorithm::Hs256;
+    let mac = Request::Mac {
+        key: key("hmac"),
+        algorithm,
+        message: MESSAGE,
+    };
+    let (tag, _) = signature(asker.ask(mac).await);
+    let verify = Request::VerifyMac {
+        key: key("hmac"),
+        algorithm,
+        message: MESSAGE,
+        tag: &tag,
+    };
+    asker.ask(verify).await;
+    let algorithm = Algorithm::A256Gcm;
+    let encrypt = Request::Encrypt {
+        key: key("aes"),
+        algorithm,
+        plaintext: MESSAGE,
+        iv: None,
+        aad: b"",
+    };
+    let Response::Ciphertext { ciphertext, .. } = asker.ask(encrypt).await else {
+        unreachable!("checked by the asker")
+    };
+    let decrypt = Request::Decrypt {
+        key: key("aes"),
+        algorithm,
+        ciphertext: ciphertext.as_ref(),
+        aad: b"",
+    };
+    asker.ask(decrypt).await;
+    let algorithm = Algorithm::A256Kw;
+    let wrap = Request::Wrap {
+        key: key("aes"),
+        algorithm,
+        plaintext: &[7; 32],
+    };
+    let blob = wrapped(asker.ask(wrap).await);
+    let unwrap = Request::Unwrap {
+        key: key("aes"),
+        algorithm,
+        wrapped: &blob,
+    };
+    asker.ask(unwrap).await;
+    let agree = Request::Agree {
+        key: key("ec"),
+        algorithm: Algorithm::EcdhEs,
+        peer: public(&copy),
+    };
+    asker.ask(agree).await;
+    let derive = Request::Derive {
+        key: key("kdk"),
+        algorithm: Algorithm::HkdfSha256,
+        salt_or_label: b"salt",
+        info_or_context: b"info",
+        len: 32,
+    };
+    asker.ask(derive).await;
+    asker.ask(Request::Random { len: 16 }).await;
+
+    let page = PageRequest::default;
+    asker.ask(Request::GetKey { key: key("ec") }).await;
+    asker.ask(Request::ListKeys { page: page() }).await;
+    let versions = Request::ListVersions {
+        name: name("ec"),
+        page: page(),
+    };
+    asker.ask(versions).await;
+    let tags = ok(Tags::new([("owner", "test")]), "tags");
+    let update = Request::UpdateKey {
+        key: key("ec"),
+        update: AttributesUpdate::new().tags(tags),
+    };
+    asker.ask(update).await;
+    asker.ask(Request::RotateKey { name: name("ec") }).await;
+    let policy = Request::SetRotationPolicy {
+        name: name("ec"),
+        policy: None,
+    };
+    asker.ask(policy).await;
+    asker
+        .ask(Request::GetRotationPolicy { name: name("ec") })
+        .await;
+    asker.ask(Request::DeleteKey { name: name("ec") }).await;
+    asker.ask(Request::GetDeletedKey { name: name("ec") }).await;
+    asker.ask(Request::ListDeletedKeys { page: page() }).await;
+    asker.ask(Request::RecoverKey { name: name("ec") }).await;
+    asker.ask(Request::DeleteKey { name: name("ec") }).await;
+    asker.ask(Request::PurgeKey { name: name("ec") }).await;
+
+    let id = RoleId::from_u128(7);
+    let actions = ActionSet::of(&[DataAction::KeySign]);
+    let definition = ok(RoleDefinition::new(id, "Signer", "", actions), "a role");
+    asker.ask(Request::PutRoleDefinition { definition }).await;
+    asker.ask(Request::ListRoleDefinitions).await;
+    asker.ask(Request::DeleteRoleDefinition { id }).await;
+    let user = || principal("somebody");
+    let assign = Request::CreateRoleAssignment {
+        id: Some(id),
+        role: BuiltInRole::CryptoAuditor.id(),
+        principal: user(),
+        scope: Scope::Keys,
+    };
+    asker.ask(assign).await;
+    asker
+        .ask(Request::ListRoleAssignments { scope: None })
+        .await;
+    asker.ask(Request::DeleteRoleAssignment { id }).await;
+    let password = || SecretBytes::copy_from(PASSWORD.as_bytes());
+    let create = Request::CreateUser {
+        name: user(),
+        password: password(),
+    };
+    asker.ask(create).await;
+    asker.ask(Request::ListUsers { page: page() }).await;
+    let update = Request::UpdateUser {
+        name: user(),
+        update: UserUpdate::Disable,
+    };
+    asker.ask(update).await;
+    asker.ask(Request::DeleteUser { name: user() }).await;
+
+    let update = SettingsUpdate::default();
+    asker.ask(Request::UpdateSettings { update }).await;
+    let confirm = partition(asker.ask(Request::GetSettings).await).id;
+    asker.ask(Request::ListAuditStreams).await;
+    let read = Request::ReadAudit {
+        stream: confirm,
+        from: 0,
+        limit: 10,
+    };
+    asker.ask(read).await;
+    let change = Request::ChangePassword {
+        old: password(),
+        new: SecretBytes::copy_from(b"another password"),
+    };
+    asker.ask(change).await;
+    let mut asked = asker.asked;
+
+    // That ended the session.
+    let again = opened.login(ADMINISTRATOR, "another password").await;
+    let mut asker = Asker {
+        caller: &ok(again, "the new password lets in"),
+        asked: BTreeSet::new(),
+    };
+    asker.ask(Request::Zeroize { confirm }).await;
+    asked.append(&mut asker.asked);
+    for request in REQUESTS {
+        assert!(asked.contains(request), "nobody asked {request}");
+    }
+}
