@@ -264,7 +264,7 @@ fn wrapped_import() -> Done {
         ("aes-256", 4, KeyType::Aes256, vec![0x5a; 32]),
     ] {
         let usages = spec(key_type).usages.bits().to_be_bytes();
-        let head = [which, 1, 1, key_type.code(), usages[0], usages[1], 1];
+        let head = [which, 1, 1, key_type.code(), usages[0], usages[1], 1, 0];
         seed("wrapped_import", name, [&head, &key[..]].concat())?;
     }
     Ok(())

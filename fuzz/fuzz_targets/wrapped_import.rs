@@ -62,6 +62,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(plaintext[1], wanted.key_type.code());
         assert_eq!(wanted.usages.bits() & !usages, 0);
         assert!(!wanted.exportable || plaintext[4] & 1 == 1);
+        assert_eq!(plaintext[5], 0, "it was for one algorithm");
         let loaded = block_on(device.load(&new.sealed, &binding())).expect("its own key");
         assert_eq!(*loaded.spec(), wanted);
     }
