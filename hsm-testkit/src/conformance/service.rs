@@ -36,7 +36,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsm_core::audit::RequestId;
-use hsm_core::policy::{BuiltInRole, RoleAssignment, RoleId, Scope};
+use hsm_core::policy::{
+    ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope,
+};
 use hsm_core::{
     Algorithm, AttributesUpdate, Ciphertext, Credentials, ErrorKind, KeyInfo, KeyName, KeyRef,
     KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo, Principal, PublicKey,
@@ -48,6 +50,8 @@ use super::{ok, skip};
 use crate::ManualClock;
 use crate::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
 
+/// The role of [`Opened::exporters`].
+const EXPORTER: RoleId = RoleId::from_u128(0xe0);
 const MESSAGE: &[u8] = b"What the service is asked to protect.";
 const SIGN: &[Usage] = &[Usage::Sign, Usage::Verify];
 const ENCRYPT: &[Usage] = &[Usage::Encrypt, Usage::Decrypt];
@@ -74,6 +78,18 @@ impl Opened {
             clock: made.clock,
             all,
         }
+    }
+
+    /// Makes the role that lets keys leave, which no built-in role does, and gives it to the administrator.
+    async fn exporters(&self) {
+        let actions = ActionSet::of(&[DataAction::KeyExport]);
+        let definition = RoleDefinition::new(EXPORTER, "Exporter", "", actions);
+        let definition = ok(definition, "the definition of a role");
+        let request = Request::PutRoleDefinition { definition };
+        ok(self.all.call(request).await, "an administrator makes roles");
+        self.all
+            .assign(EXPORTER, ADMINISTRATOR, Scope::Global)
+            .await;
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<Caller> {
