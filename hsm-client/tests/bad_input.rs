@@ -234,7 +234,7 @@ fn a_store_that_was_cut_off_is_a_clear_error() {
         1,
         99,
         whole.len() / 2 + 1,
-        whole.len() / 2 & !4095,
+        (whole.len() / 2) & !4095,
         whole.len() - 4096,
         whole.len() - 1,
     ] {
@@ -641,15 +641,9 @@ fn tags_periods_and_materials_have_limits() {
     let key = full.make().unwrap();
     assert_eq!(key.info().unwrap().attributes.tags.as_map().len(), TAGS_MAX);
 
-    assert_error(
-        &admin_random(&hsm, RANDOM_LEN_MAX + 1).unwrap_err(),
-        ErrorKind::LimitExceeded,
-        "random bytes",
-    );
-    assert_eq!(
-        admin_random(&hsm, RANDOM_LEN_MAX).unwrap().len(),
-        RANDOM_LEN_MAX
-    );
+    let error = app.random(RANDOM_LEN_MAX + 1).unwrap_err();
+    assert_error(&error, ErrorKind::LimitExceeded, "random bytes");
+    assert_eq!(app.random(RANDOM_LEN_MAX).unwrap().len(), RANDOM_LEN_MAX);
     let wrapping = app
         .create::<hsm_client::kinds::Aes256Kwp>("wrapping")
         .make()
@@ -658,14 +652,6 @@ fn tags_periods_and_materials_have_limits() {
     assert_error(&error, ErrorKind::LimitExceeded, "key to wrap");
     let wrapped = wrapping.wrap(&vec![7; WRAP_LEN_MAX]).unwrap();
     assert_eq!(wrapping.unwrap(&wrapped).unwrap().len(), WRAP_LEN_MAX);
-}
-
-/// Random bytes for somebody whose role is assigned at `/`.
-fn admin_random(hsm: &Hsm, len: usize) -> hsm_client::Result<SecretBytes> {
-    let admin = admin(hsm);
-    // There already the second time.
-    let _ = admin.assign_role(BuiltInRole::CryptoUser, "app", Scope::Global);
-    app(hsm).random(len)
 }
 
 // Settings.

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use child::Child;
 use hsm_client::blocking::{Hsm, Session};
 use hsm_client::kinds::EcdsaP256;
-use hsm_client::lifecycle::Event;
+use hsm_client::lifecycle::{Event, State};
 use hsm_client::{
     AttributesUpdate, BuiltInRole, DataAction, Error, ErrorKind, OpenOptions, PageRequest, Result,
-    Scope, Setup, UserUpdate, audit,
+    Scope, Setup, Tags, UserUpdate, audit,
 };
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -178,6 +178,34 @@ fn changes_of_one_key_at_the_same_time_all_count() {
         })
         .unwrap();
     assert_eq!(versions.items.len(), 41);
+}
+
+/// One suspends the key while the other labels it: a change must not carry the old state of the rest along.
+#[test]
+fn changes_of_different_attributes_at_the_same_time_both_hold() {
+    let home = Home::new();
+    assert!(home.obey("create k").starts_with("ok"));
+    let key = home.app.any_key("k").unwrap().handle();
+    let mut other = home.other("app");
+    for round in 0..40 {
+        let label = round.to_string();
+        let tags = Tags::new([("round", label.as_str())]).unwrap();
+        other.tell(if round % 2 == 0 {
+            "suspend k"
+        } else {
+            "resume k"
+        });
+        key.update(AttributesUpdate::new().tags(tags.clone()))
+            .unwrap();
+        assert!(other.report().unwrap().starts_with("ok"));
+        let attributes = key.info().unwrap().attributes;
+        assert_eq!(attributes.tags, tags);
+        assert_eq!(
+            attributes.state == State::Suspended,
+            round % 2 == 0,
+            "{round}"
+        );
+    }
 }
 
 #[test]
