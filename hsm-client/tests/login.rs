@@ -166,6 +166,17 @@ fn guesses_at_the_same_time_all_count() {
     assert_eq!(checked + locked_out, outcomes.len(), "{outcomes:?}");
 }
 
+/// Each counted as a guess until its password was checked, and so the fifth was locked out.
+#[test]
+fn logins_at_the_same_time_do_not_lock_each_other_out() {
+    let (_home, hsm) = Home::new();
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| list(&app(&hsm)).unwrap());
+        }
+    });
+}
+
 #[test]
 fn the_session_of_a_disabled_user_ends_at_its_next_call() {
     let (_home, hsm) = Home::new();

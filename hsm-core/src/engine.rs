@@ -114,6 +114,7 @@ struct Inner {
     /// The latest time seen: time never goes backwards.
     latest: AtomicU64,
     sessions: AtomicUsize,
+    logins: users::Logins,
     password_checks: Arc<users::Turnstile>,
     zeroized: AtomicBool,
     /// The audit streams have ended: nothing is done any more.
@@ -246,6 +247,7 @@ impl Engine {
             policy_epoch: AtomicU32::new(0),
             latest: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
+            logins: users::Logins::default(),
             password_checks: Arc::default(),
             zeroized: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -1,6 +1,8 @@
 //! Users and passwords: argon2id (RFC 9106), and a delay that grows with every wrong password and survives restarts.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use argon2::{Argon2, Params, Version};
@@ -55,6 +57,7 @@ impl Engine {
     }
 
     async fn check_login(&self, user: Principal, password: SecretBytes) -> Result<EngineSession> {
+        let _turn = self.0.logins.turn_of(&user).await?;
         self.refresh().await?;
         // Count the attempt before the password is checked, so that guesses at the same time count as well.
         let name = user.clone();
@@ -298,6 +301,57 @@ impl Engine {
     }
 }
 
+/// Lets a user log in once at a time: attempts count before their passwords are checked, so that several with the right
+/// password at once would lock the user out.
+#[derive(Debug, Default)]
+pub(super) struct Logins {
+    /// By a hash of the user's name: users who share a place only wait for each other.
+    places: [async_lock::Mutex<()>; LOGIN_PLACES],
+    waiting: AtomicUsize,
+}
+
+const LOGIN_PLACES: usize = 32;
+
+impl Logins {
+    async fn turn_of(&self, user: &Principal) -> Result<async_lock::MutexGuard<'_, ()>> {
+        let mut hash = DefaultHasher::new();
+        user.hash(&mut hash);
+        let place = hash.finish().to_le_bytes()[0];
+        let waiting = Waiting::enter(&self.waiting)?;
+        let turn = self.places[usize::from(place) % LOGIN_PLACES].lock().await;
+        drop(waiting);
+        Ok(turn)
+    }
+}
+
+/// One of at most [`PASSWORD_CHECKS_WAITING_MAX`] who wait.
+struct Waiting<'c>(&'c AtomicUsize);
+
+impl<'c> Waiting<'c> {
+    fn enter(count: &'c AtomicUsize) -> Result<Self> {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let waiting = Self(count);
+        if before >= PASSWORD_CHECKS_WAITING_MAX {
+            return Err(too_many_logins());
+        }
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn too_many_logins() -> Error {
+    Error::new(
+        ErrorKind::LimitExceeded,
+        "too many are logging in at once; try again",
+    )
+    .with_retry_after(Duration::from_secs(1))
+}
+
 /// Lets [`PASSWORD_CHECKS_MAX`] password checks run at once, [`PASSWORD_CHECKS_WAITING_MAX`] wait, and no more.
 #[derive(Debug, Default)]
 pub(super) struct Turnstile {
@@ -311,11 +365,7 @@ impl Turnstile {
     fn enter(&self) -> Result<Turn<'_>> {
         let mut inside = self.inside.lock();
         if inside.1 >= PASSWORD_CHECKS_WAITING_MAX {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                "too many are logging in at once; try again",
-            )
-            .with_retry_after(Duration::from_secs(1)));
+            return Err(too_many_logins());
         }
         inside.1 += 1;
         while inside.0 >= PASSWORD_CHECKS_MAX {
