@@ -296,6 +296,27 @@ fn logging_out_ends_the_session_with_its_clones_and_keys() {
     list(&other).unwrap();
 }
 
+/// Changes were still made, as their records go into the journal and not into the streams that were closed.
+#[test]
+fn closing_the_hsm_ends_every_session() {
+    let (home, hsm) = Home::new();
+    let session = app(&hsm);
+    let key = session.create::<EcdsaP256>("invoices").make().unwrap();
+    hsm.clone().close().unwrap();
+    for error in [
+        key.sign(b"message").unwrap_err(),
+        key.rotate().unwrap_err(),
+        session.create::<EcdsaP256>("new").make().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert!(error.message().contains("was closed"), "{error}");
+    }
+    hsm.login("app", PASSWORD).unwrap_err();
+    hsm.close().unwrap();
+    let keys = app(&home.open()).list_keys(PageRequest::default()).unwrap();
+    assert_eq!(keys.items.len(), 1);
+}
+
 #[test]
 fn nobody_shuts_themselves_out() {
     let (_home, hsm) = Home::new();

@@ -297,16 +297,24 @@ impl Engine {
     }
 
     fn check_alive(&self) -> Result<()> {
-        if self.0.zeroized.load(Ordering::Relaxed) {
+        if self.is_zeroized() {
             return Err(settings::zeroized());
         }
-        if self.0.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Error::new(
                 ErrorKind::Unreachable,
                 "this HSM was closed; open it again",
             ));
         }
         Ok(())
+    }
+
+    fn is_zeroized(&self) -> bool {
+        self.0.zeroized.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 }
 

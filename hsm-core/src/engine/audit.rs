@@ -167,19 +167,19 @@ impl Engine {
         .await
     }
 
-    /// Ends this process's streams: signed, noted in the journal, on disk.
+    /// Ends this process's streams: signed, noted in the journal, on disk. Sessions that are still open end.
     ///
     /// # Errors
     ///
     /// [`AuditFailed`](ErrorKind::AuditFailed) or [`StoreFailed`](ErrorKind::StoreFailed); the next process to open the
     /// HSM then reports the streams as abandoned.
     pub async fn close(&self) -> Result<()> {
-        if self.check_alive().is_err() {
+        self.0.closed.store(true, Ordering::Relaxed);
+        if self.is_zeroized() {
             // Nobody can sign any more; the last checkpoint was made before the end.
             return self.0.audit.close();
         }
         self.checkpoint_streams().await?;
-        self.0.closed.store(true, Ordering::Relaxed);
         self.0.audit.close()?;
         self.note_streams(StreamEvent::Closed, self.0.audit.heads())
             .await?;

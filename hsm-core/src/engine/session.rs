@@ -223,6 +223,8 @@ impl Session for EngineSession {
         match (result, recorded) {
             (Ok(done), Ok(())) => Ok(done.response),
             (Err(error), Ok(())) => Err(error),
+            // There is no log any more, and nothing was done.
+            (Err(error), Err(_)) if self.engine.is_closed() => Err(error),
             (_, Err(source)) => Err(Error::new(
                 ErrorKind::AuditFailed,
                 "the audit log cannot be written, so nothing is done",
