@@ -700,6 +700,45 @@ fn a_rotation_that_is_refused_is_tried_again_later_and_not_each_second() {
 }
 
 #[test]
+fn of_several_who_keep_house_at_once_one_rotates_and_one_purges() {
+    let (home, hsm) = with_officer();
+    let session = app(&hsm);
+    let policy = RotationPolicy::rotate_after("P30D").unwrap();
+    for number in 0..4 {
+        let name = format!("signing-{number}");
+        let key = session.create::<EcdsaP256>(&name);
+        key.rotation(policy.clone()).make().unwrap();
+        let old = session.create::<EcdsaP256>(&format!("old-{number}"));
+        old.make().unwrap().delete().unwrap();
+    }
+    home.clock.advance(DAY * 90);
+    let others = [home.open(), home.open()];
+    let done = std::thread::scope(|scope| {
+        let keepers = others.iter().chain([&hsm]);
+        let running: Vec<_> = keepers
+            .map(|hsm| scope.spawn(|| hsm.maintain().unwrap()))
+            .collect();
+        let done = running.into_iter().map(|keeper| keeper.join().unwrap());
+        done.collect::<Vec<_>>()
+    });
+    assert_eq!(
+        done.iter().map(|done| done.rotated.len()).sum::<usize>(),
+        4,
+        "{done:?}"
+    );
+    assert_eq!(
+        done.iter().map(|done| done.purged.len()).sum::<usize>(),
+        4,
+        "{done:?}"
+    );
+    assert!(done.iter().all(|done| done.refused.is_empty()), "{done:?}");
+    for key in app(&hsm).list_keys(PageRequest::default()).unwrap().items {
+        let key = app(&hsm).any_key(key.name.as_str()).unwrap().handle();
+        assert_eq!(key.versions(PageRequest::default()).unwrap().items.len(), 2);
+    }
+}
+
+#[test]
 fn usages_are_taken_away_and_never_added() {
     let (_home, hsm) = Home::new();
     let session = app(&hsm);

@@ -98,19 +98,9 @@ impl Engine {
             })
             .await?;
         if deleted {
-            let key = name.clone();
-            let change = Change::system(key_target(name), "purged: the retention period is over");
-            self.change(change, move |changes, _| {
-                let record = deleted_record(changes, &key)?;
-                if record.due == Some(due) {
-                    purge(changes, &key, record)
-                } else {
-                    Err(overtaken())
-                }
-            })
-            .await
-            .map(|()| done.purged.push(name.clone()))
-            .or_else(ignore_overtaken)?;
+            if self.purge_due(name, due).await? {
+                done.purged.push(name.clone());
+            }
             return Ok(());
         }
         let permit = Permit::maintenance();
@@ -119,27 +109,45 @@ impl Engine {
             Ok(Some(_)) => done.rotated.push(name.clone()),
             Ok(None) => {}
             Err(error) => {
-                self.postpone(name, due, &error).await?;
-                done.refused.push((name.clone(), error.to_string()));
+                if self.postpone(name, due, &error).await? {
+                    done.refused.push((name.clone(), error.to_string()));
+                }
             }
         }
         Ok(())
     }
 
-    /// A key that cannot be rotated now must not be tried every second.
-    async fn postpone(&self, name: &KeyName, due: Timestamp, error: &Error) -> Result<()> {
+    /// Purges a key, unless somebody else has purged or recovered it in the meantime.
+    async fn purge_due(&self, name: &KeyName, due: Timestamp) -> Result<bool> {
+        let change = Change::system(key_target(name), "purged: the retention period is over");
+        let name = name.clone();
+        self.transact(move |journal, changes, now| {
+            let record = match deleted_record(changes, &name) {
+                Ok(record) if record.due == Some(due) => record,
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            purge(changes, &name, record)?;
+            change.append_to(journal, changes, now)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// A key that cannot be rotated now must not be tried every second. Says whether it still was due.
+    async fn postpone(&self, name: &KeyName, due: Timestamp, error: &Error) -> Result<bool> {
         let change = Change::system(
             key_target(name),
             format!("rotation by policy refused: {}", error.kind()),
         );
         let name = name.clone();
-        self.change(change, move |changes, now| {
+        self.transact(move |journal, changes, now| {
             let mut record = match key_record(changes, &name) {
                 Ok(record) if record.due == Some(due) => record,
-                Ok(_) => return Err(overtaken()),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return changes.remove(Space::Schedule, &schedule_key(due, &name));
-                }
+                Ok(_) => return Ok(false),
+                // Somebody else deleted or purged it, and its entry in the schedule with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(error),
             };
             let later = now + ROTATION_RETRY;
@@ -151,21 +159,10 @@ impl Engine {
                 Space::Keys,
                 name.as_str().as_bytes(),
                 &record::to_bytes(&record)?,
-            )
+            )?;
+            change.append_to(journal, changes, now)?;
+            Ok(true)
         })
         .await
-        .or_else(ignore_overtaken)
     }
-}
-
-/// Somebody else was faster: nothing is changed, and the journal says nothing.
-fn overtaken() -> Error {
-    Error::new(ErrorKind::Conflict, "the schedule has changed meanwhile")
-}
-
-fn ignore_overtaken(error: Error) -> Result<()> {
-    if error.kind() == ErrorKind::Conflict {
-        return Ok(());
-    }
-    Err(error)
 }
