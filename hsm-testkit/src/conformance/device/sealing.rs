@@ -264,7 +264,7 @@ pub async fn nothing_works_after_zeroize<D: Device>(make: impl Fn() -> D) {
     }
 }
 
-async fn assert_loaded_key_is_dead(key: &TestKey, algorithm: hsm_core::Algorithm) {
+async fn assert_loaded_key_is_dead(key: &TestKey, algorithm: Algorithm) {
     let (loaded, kinds) = (&key.loaded, [ErrorKind::DeviceFailed]);
     for operation in algorithm.info().operations {
         let clause = format!("{GONE}: {operation:?} with {algorithm}");
