@@ -303,9 +303,14 @@ fn closing_the_hsm_ends_every_session() {
     let session = app(&hsm);
     let key = session.create::<EcdsaP256>("invoices").make().unwrap();
     hsm.clone().close().unwrap();
-    assert_ended(key.sign(b"message"), "was closed");
-    assert_ended(key.rotate(), "was closed");
-    assert_ended(session.create::<EcdsaP256>("new").make(), "was closed");
+    for error in [
+        key.sign(b"message").unwrap_err(),
+        key.rotate().unwrap_err(),
+        session.create::<EcdsaP256>("new").make().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert!(error.message().contains("was closed"), "{error}");
+    }
     hsm.login("app", PASSWORD).unwrap_err();
     hsm.close().unwrap();
     let keys = app(&home.open()).list_keys(PageRequest::default()).unwrap();

@@ -178,6 +178,48 @@ fn changes_of_one_key_at_the_same_time_all_count() {
         })
         .unwrap();
     assert_eq!(versions.items.len(), 41);
+    // Who lost a race tried again; the log knows of the versions that there are and of no others.
+    let mut noted = Vec::new();
+    let audit_key = home.hsm.as_async().audit_key().unwrap();
+    audit::verify(&url(&home.path), audit_key, |record| {
+        if record.event.action == DataAction::KeyRotate {
+            noted.push(record.event.version.unwrap());
+        }
+    })
+    .unwrap();
+    let made: Vec<_> = versions.items[1..]
+        .iter()
+        .map(|info| info.version)
+        .collect();
+    assert_eq!(noted, made);
+}
+
+/// One suspends the key while the other labels it: a change must not carry the old state of the rest along.
+#[test]
+fn changes_of_different_attributes_at_the_same_time_both_hold() {
+    let home = Home::new();
+    assert!(home.obey("create k").starts_with("ok"));
+    let key = home.app.any_key("k").unwrap().handle();
+    let mut other = home.other("app");
+    for round in 0..40 {
+        let label = round.to_string();
+        let tags = Tags::new([("round", label.as_str())]).unwrap();
+        other.tell(if round % 2 == 0 {
+            "suspend k"
+        } else {
+            "resume k"
+        });
+        key.update(AttributesUpdate::new().tags(tags.clone()))
+            .unwrap();
+        assert!(other.report().unwrap().starts_with("ok"));
+        let attributes = key.info().unwrap().attributes;
+        assert_eq!(attributes.tags, tags);
+        assert_eq!(
+            attributes.state == State::Suspended,
+            round % 2 == 0,
+            "{round}"
+        );
+    }
 }
 
 /// One suspends the key while the other labels it: a change must not carry the old state of the rest along.

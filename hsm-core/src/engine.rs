@@ -301,7 +301,7 @@ impl Engine {
         }
         if self.is_closed() {
             return Err(Error::new(
-                ErrorKind::Unauthenticated,
+                ErrorKind::Unreachable,
                 "the HSM was closed; open it and log in again",
             ));
         }
