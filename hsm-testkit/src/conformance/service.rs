@@ -36,7 +36,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hsm_core::audit::RequestId;
-use hsm_core::policy::{BuiltInRole, RoleAssignment, RoleId, Scope};
+use hsm_core::policy::{
+    ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope,
+};
 use hsm_core::{
     Algorithm, AttributesUpdate, Ciphertext, Credentials, ErrorKind, KeyInfo, KeyName, KeyRef,
     KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo, Principal, PublicKey,
@@ -88,6 +90,17 @@ impl Opened {
         };
         ok(self.all.call(request).await, "an administrator makes users");
         ok(self.login(name, PASSWORD).await, "a new user logs in")
+    }
+
+    /// Lets a principal export keys: no built-in role does.
+    async fn grant_export(&self, to: &str, scope: Scope) -> RoleAssignment {
+        let id = RoleId::from_u128(0xe);
+        let actions = ActionSet::of(&[DataAction::KeyExport]);
+        let definition = RoleDefinition::new(id, "Exporter", "exports keys", actions);
+        let definition = ok(definition, "a role");
+        let put = self.all.call(Request::PutRoleDefinition { definition });
+        ok(put.await, "an administrator defines roles");
+        self.all.assign(id, to, scope).await
     }
 
     /// The clock, if the service goes by one that can be turned.
