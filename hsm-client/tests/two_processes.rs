@@ -221,35 +221,6 @@ fn changes_of_different_attributes_at_the_same_time_both_hold() {
         );
     }
 }
-
-/// One suspends the key while the other labels it: a change must not carry the old state of the rest along.
-#[test]
-fn changes_of_different_attributes_at_the_same_time_both_hold() {
-    let home = Home::new();
-    assert!(home.obey("create k").starts_with("ok"));
-    let key = home.app.any_key("k").unwrap().handle();
-    let mut other = home.other("app");
-    for round in 0..40 {
-        let label = round.to_string();
-        let tags = Tags::new([("round", label.as_str())]).unwrap();
-        other.tell(if round % 2 == 0 {
-            "suspend k"
-        } else {
-            "resume k"
-        });
-        key.update(AttributesUpdate::new().tags(tags.clone()))
-            .unwrap();
-        assert!(other.report().unwrap().starts_with("ok"));
-        let attributes = key.info().unwrap().attributes;
-        assert_eq!(attributes.tags, tags);
-        assert_eq!(
-            attributes.state == State::Suspended,
-            round % 2 == 0,
-            "{round}"
-        );
-    }
-}
-
 #[test]
 fn both_sign_at_once_and_the_log_knows_it_all() {
     const EACH: u64 = 400;

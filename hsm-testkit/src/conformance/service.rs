@@ -50,8 +50,6 @@ use super::{ok, skip};
 use crate::ManualClock;
 use crate::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
 
-/// The role of [`Opened::exporters`].
-const EXPORTER: RoleId = RoleId::from_u128(0xe0);
 const MESSAGE: &[u8] = b"What the service is asked to protect.";
 const SIGN: &[Usage] = &[Usage::Sign, Usage::Verify];
 const ENCRYPT: &[Usage] = &[Usage::Encrypt, Usage::Decrypt];
@@ -80,18 +78,6 @@ impl Opened {
         }
     }
 
-    /// Makes the role that lets keys leave, which no built-in role does, and gives it to the administrator.
-    async fn exporters(&self) {
-        let actions = ActionSet::of(&[DataAction::KeyExport]);
-        let definition = RoleDefinition::new(EXPORTER, "Exporter", "", actions);
-        let definition = ok(definition, "the definition of a role");
-        let request = Request::PutRoleDefinition { definition };
-        ok(self.all.call(request).await, "an administrator makes roles");
-        self.all
-            .assign(EXPORTER, ADMINISTRATOR, Scope::Global)
-            .await;
-    }
-
     async fn login(&self, user: &str, password: &str) -> Result<Caller> {
         login(&*self.service, user, password).await.map(Caller)
     }
@@ -104,6 +90,17 @@ impl Opened {
         };
         ok(self.all.call(request).await, "an administrator makes users");
         ok(self.login(name, PASSWORD).await, "a new user logs in")
+    }
+
+    /// Lets a principal export keys: no built-in role does.
+    async fn grant_export(&self, to: &str, scope: Scope) -> RoleAssignment {
+        let id = RoleId::from_u128(0xe);
+        let actions = ActionSet::of(&[DataAction::KeyExport]);
+        let definition = RoleDefinition::new(id, "Exporter", "exports keys", actions);
+        let definition = ok(definition, "a role");
+        let put = self.all.call(Request::PutRoleDefinition { definition });
+        ok(put.await, "an administrator defines roles");
+        self.all.assign(id, to, scope).await
     }
 
     /// The clock, if the service goes by one that can be turned.

@@ -96,7 +96,7 @@ impl Asker<'_> {
 #[expect(clippy::too_many_lines, reason = "one step for each request")]
 pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = Opened::new(make().await).await;
-    opened.exporters().await;
+    opened.grant_export(ADMINISTRATOR, Scope::Keys).await;
     let mut asker = Asker {
         caller: &opened.all,
         asked: BTreeSet::new(),
