@@ -189,6 +189,22 @@ impl Engine {
         .await
     }
 
+    /// Makes a change, unless `body` finds that there is none to make: then there is no record of it either.
+    pub(super) async fn change_if<T: Send + 'static>(
+        &self,
+        change: Change,
+        mut body: impl FnMut(&mut Changes<'_>, Timestamp) -> Result<Option<T>> + Send + 'static,
+    ) -> Result<Option<T>> {
+        self.transact(move |journal, changes, now| {
+            let result = body(changes, now)?;
+            if result.is_some() {
+                change.append_to(journal, changes, now)?;
+            }
+            Ok(result)
+        })
+        .await
+    }
+
     /// Makes a change that writes its own journal records.
     pub(super) async fn transact<T: Send + 'static>(
         &self,

@@ -121,18 +121,16 @@ impl Engine {
     async fn purge_due(&self, name: &KeyName, due: Timestamp) -> Result<bool> {
         let change = Change::system(key_target(name), "purged: the retention period is over");
         let name = name.clone();
-        self.transact(move |journal, changes, now| {
+        let purged = self.change_if(change, move |changes, _| {
             let record = match deleted_record(changes, &name) {
                 Ok(record) if record.due == Some(due) => record,
-                Ok(_) => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(error),
             };
-            purge(changes, &name, record)?;
-            change.append_to(journal, changes, now)?;
-            Ok(true)
-        })
-        .await
+            purge(changes, &name, record).map(Some)
+        });
+        Ok(purged.await?.is_some())
     }
 
     /// A key that cannot be rotated now must not be tried every second. Says whether it still was due.
@@ -142,12 +140,12 @@ impl Engine {
             format!("rotation by policy refused: {}", error.kind()),
         );
         let name = name.clone();
-        self.transact(move |journal, changes, now| {
+        let postponed = self.change_if(change, move |changes, now| {
             let mut record = match key_record(changes, &name) {
                 Ok(record) if record.due == Some(due) => record,
-                Ok(_) => return Ok(false),
+                Ok(_) => return Ok(None),
                 // Somebody else deleted or purged it, and its entry in the schedule with it.
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(error),
             };
             let later = now + ROTATION_RETRY;
@@ -155,14 +153,11 @@ impl Engine {
             changes.put(Space::Schedule, &schedule_key(later, &name), &[])?;
             record.due = Some(later);
             record.revision += 1;
-            changes.put(
-                Space::Keys,
-                name.as_str().as_bytes(),
-                &record::to_bytes(&record)?,
-            )?;
-            change.append_to(journal, changes, now)?;
-            Ok(true)
-        })
-        .await
+            let bytes = record::to_bytes(&record)?;
+            changes
+                .put(Space::Keys, name.as_str().as_bytes(), &bytes)
+                .map(Some)
+        });
+        Ok(postponed.await?.is_some())
     }
 }

@@ -69,7 +69,7 @@ impl Engine {
         let name = user.clone();
         let attempt = Change::system(format!("/login/{user}"), format!("{user} tries to log in"));
         let found = self
-            .change(attempt, move |changes, now| {
+            .change_if(attempt, move |changes, now| {
                 let Some(mut record) = read(changes, &name)? else {
                     return Ok(None);
                 };
@@ -97,18 +97,17 @@ impl Engine {
         let epoch = record.epoch;
         let success = Change::login(&user, format!("/login/{user}"));
         let current = self
-            .change(success, move |changes, _| {
+            .change_if(success, move |changes, _| {
                 let Some(mut record) =
                     read(changes, &name)?.filter(|record| record.epoch == epoch && record.enabled)
                 else {
-                    return Ok(false);
+                    return Ok(None);
                 };
                 record.failures = 0;
-                put(changes, &record)?;
-                Ok(true)
+                put(changes, &record).map(Some)
             })
             .await?;
-        if !current {
+        if current.is_none() {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "the user was changed during login; log in again",
