@@ -4,10 +4,19 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use async_trait::async_trait;
+use hsm_backend_soft::SoftDevice;
 use hsm_client::kinds::{Aes256Gcm, EcdsaP256, RsaPss4096};
-use hsm_client::{AnyKey, BuiltInRole, Hsm, Key, PageRequest, Scope, Session, Setup, blocking};
+use hsm_client::{
+    AnyKey, BuiltInRole, Hsm, Key, PageRequest, Result, Scope, SecretBytes, Session, Settings,
+    Setup, blocking,
+};
+use hsm_core::audit::{RequestId, StreamId};
+use hsm_core::{Engine, Parts, Request, Session as _, Store, TransactBody, ViewBody};
+use hsm_testkit::{ManualClock, MemoryAudit, MemoryStore};
 use pollster::block_on;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -162,6 +171,73 @@ fn threads_that_block_use_one_session() {
         admin.list_keys(PageRequest::default()).unwrap().items.len(),
         8
     );
+}
+
+/// A store that lets a test do something in the middle of a call.
+#[derive(Debug, Default)]
+struct Interrupted {
+    store: MemoryStore,
+    /// The engine that is closed in the middle of its next view.
+    closing: Arc<Mutex<Option<Engine>>>,
+}
+
+#[async_trait]
+impl Store for Interrupted {
+    fn version(&self) -> Result<u64> {
+        self.store.version()
+    }
+
+    async fn view<'a>(&'a self, body: ViewBody<'a>) -> Result<()> {
+        self.store.view(body).await?;
+        let closing = self.closing.lock().unwrap().take();
+        if let Some(engine) = closing {
+            engine.close().await?;
+        }
+        Ok(())
+    }
+
+    async fn transact(&self, body: TransactBody) -> Result<()> {
+        self.store.transact(body).await
+    }
+}
+
+/// An engine that was closed while it learnt of the changes of others took that for a zeroization, and destroyed the keys.
+#[test]
+fn closing_in_the_middle_of_a_call_destroys_nothing() {
+    block_on(async {
+        let store = Interrupted::default();
+        let (closing, memory) = (store.closing.clone(), store.store.clone());
+        let device = Arc::new(SoftDevice::in_memory().unwrap());
+        let parts = |store: Arc<dyn Store>, stream: u8| Parts {
+            device: device.clone(),
+            store,
+            audit: Arc::new(MemoryAudit::with_stream(StreamId::from_bytes([stream; 16]))),
+            clock: Arc::new(ManualClock::default()),
+        };
+        let setup = hsm_core::Setup {
+            administrator: "admin".parse().unwrap(),
+            password: SecretBytes::copy_from(PASSWORD.as_bytes()),
+            settings: Settings::default(),
+        };
+        let engine = Engine::create(parts(Arc::new(store), 1), setup)
+            .await
+            .unwrap();
+        let session = engine.session_for("admin".parse().unwrap()).await.unwrap();
+        let ask = || session.call(RequestId::default(), Request::GetSettings);
+        ask().await.unwrap();
+        // Something to learn of, and then the end in the middle of it.
+        let other = Engine::open(parts(Arc::new(memory.clone()), 2))
+            .await
+            .unwrap();
+        *closing.lock().unwrap() = Some(engine.clone());
+        ask().await.unwrap_err();
+        let session = other.session_for("admin".parse().unwrap()).await.unwrap();
+        session
+            .call(RequestId::default(), Request::GetSettings)
+            .await
+            .unwrap();
+        Engine::open(parts(Arc::new(memory), 3)).await.unwrap();
+    });
 }
 
 #[test]
