@@ -159,6 +159,17 @@ pub async fn transport_needs_rights_to_both_keys(make: impl AsyncFn() -> Service
     ok(opened.all.try_create("k", new.clone()).await, "create");
     let blob = ok(export(&opened.all, "k").await, "export");
     let user = opened.user("mover").await;
+    let mut granted = Vec::new();
+    for role in BuiltInRole::ALL {
+        let assignment = opened.all.assign(role.id(), "mover", Scope::Global).await;
+        granted.push(assignment.id);
+    }
+    let exported = export(&user, "k").await;
+    let clause = "no built-in role lets keys leave";
+    fails(exported, &[ErrorKind::Denied], clause);
+    for id in granted {
+        ok(opened.all.unassign(id).await, "revoke");
+    }
     for (granted, other) in [
         ("/keys/k", "/keys/transport"),
         ("/keys/transport", "/keys/k"),
