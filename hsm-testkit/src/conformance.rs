@@ -204,6 +204,7 @@ macro_rules! service_conformance {
             imported_keys_are_the_published_ones,
             inputs_at_the_limits_work,
             inputs_beyond_the_limits_are_refused,
+            keys_for_one_algorithm_do_no_other,
             keys_that_are_not_exportable_stay,
             keys_wait_for_their_time,
             listings_of_nothing_are_empty,

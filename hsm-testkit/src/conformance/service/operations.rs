@@ -1,6 +1,8 @@
 //! Encryption, wrapping, agreement, derivation, random bytes; and what does not fit.
 
-use hsm_core::{Algorithm, ErrorKind, KeyFamily, KeyType, Operation, Request, Usage};
+use hsm_core::{
+    Algorithm, AttributesUpdate, ErrorKind, KeyFamily, KeyType, Operation, Request, Usage,
+};
 
 use super::super::{fails, ok};
 use super::*;
@@ -241,6 +243,38 @@ pub async fn usages_are_enforced(make: impl AsyncFn() -> ServiceUnderTest) {
     fails(wrapped, kinds, "without wrapKey");
     let unwrapped = caller.unwrap(key("aes"), Algorithm::A256Kw, BLOCKS).await;
     fails(unwrapped, kinds, "without unwrapKey");
+}
+
+/// A key for one algorithm refuses the others that its type has, also after an update and a rotation.
+pub async fn keys_for_one_algorithm_do_no_other(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let mut new = new_key(KeyType::Aes256, ENCRYPT);
+    new.spec = ok(new.spec.only(Algorithm::A256Gcm), "a spec");
+    ok(caller.try_create("aes", new).await, "create");
+    let check = async |clause: &str| {
+        let read = ok(caller.get(key("aes")).await, clause);
+        let only = read.attributes.spec.algorithm;
+        assert_eq!(only, Some(Algorithm::A256Gcm), "{clause}");
+        for algorithm in fitting(KeyType::Aes256, Operation::Encrypt) {
+            let sealed = caller.encrypt(key("aes"), algorithm, BLOCKS, b"").await;
+            if algorithm == Algorithm::A256Gcm {
+                ok(sealed, clause);
+            } else {
+                fails(
+                    sealed,
+                    &[ErrorKind::KeyState],
+                    format!("{clause}: {algorithm}"),
+                );
+            }
+        }
+    };
+    check("a new key").await;
+    let update = AttributesUpdate::new().usages(Usages::of(&[Usage::Encrypt]));
+    ok(caller.update(key("aes"), update).await, "update");
+    check("an updated key").await;
+    ok(caller.rotate("aes").await, "rotate");
+    check("a rotated key").await;
 }
 
 /// Algorithms for `operation` with keys of `key_type`. RSA1_5 has a case of its own.
