@@ -12,7 +12,7 @@ const NOT_WIDER: &str = "a wrapped key does not come back with more rights";
 /// A service with a key to wrap others under.
 async fn with_transport_key(made: ServiceUnderTest) -> Opened {
     let opened = Opened::new(made).await;
-    opened.exporters().await;
+    opened.grant_export(ADMINISTRATOR, Scope::Keys).await;
     opened
         .all
         .create("transport", KeyType::Aes256, TRANSPORT)
@@ -161,27 +161,26 @@ pub async fn transport_needs_rights_to_both_keys(make: impl AsyncFn() -> Service
     let user = opened.user("mover").await;
     let mut granted = Vec::new();
     for role in BuiltInRole::ALL {
-        let assignment = opened.all.assign(role.id(), "mover", Scope::Global).await;
-        granted.push(assignment.id);
+        granted.push(opened.all.assign(role.id(), "mover", Scope::Global).await);
     }
     let exported = export(&user, "k").await;
-    let clause = "no built-in role lets keys leave";
+    let clause = "no built-in role exports keys";
     fails(exported, &[ErrorKind::Denied], clause);
-    for id in granted {
-        ok(opened.all.unassign(id).await, "revoke");
+    for assignment in granted {
+        ok(opened.all.unassign(assignment.id).await, "revoke");
     }
+    let role = BuiltInRole::CryptoUser.id();
     for (granted, other) in [
         ("/keys/k", "/keys/transport"),
         ("/keys/transport", "/keys/k"),
     ] {
-        let grant = opened.all.assign(EXPORTER, "mover", scope(granted)).await;
+        let grant = opened.grant_export("mover", scope(granted)).await;
         let clause = format!("exporting with rights to {granted} only");
         let error = export(&user, "k").await.expect_err(&clause);
         assert_eq!(error.kind(), ErrorKind::Denied, "{clause}");
         assert!(error.message().contains(other), "{clause}: {error}");
         ok(opened.all.unassign(grant.id).await, "revoke");
     }
-    let role = BuiltInRole::CryptoUser.id();
     opened.all.assign(role, "mover", scope("/keys/mine")).await;
     let imported = import(&user, "mine", new.clone(), &blob, WrappedFormat::Bound).await;
     let clause = "importing without rights to the wrapping key";
