@@ -1,7 +1,7 @@
 //! The tree that authenticates the store's records, so that the store needs no trust.
 //!
-//! Every record has a MAC under a key that only the device can make. The MACs lie in 4096 leaves, by a keyed hash of the
-//! record's address; the MACs of the leaves lie in 64 nodes, and the MACs of those in the **anchor**, one record that also holds
+//! Every record has a MAC under a key that only the device can make. The MACs lie in 16384 leaves, by a keyed hash of the
+//! record's address; the MACs of the leaves lie in 128 nodes, and the MACs of those in the **anchor**, one record that also holds
 //! the head of the journal and the latest time seen. Whoever edits, swaps, removes, plants or puts back an older copy of
 //! a record does not know a MAC for the anchor that goes with it. Only an older copy of the *whole* store is consistent
 //! with itself: to tell that takes a counter outside the store.
@@ -24,7 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretBytes;
 use crate::store::{Snapshot, Space, Transaction};
 
-const FANOUT: usize = 64;
+/// Leaves to a node, and nodes. With 100,000 keys a leaf has a dozen entries, which SQLite reads in one page.
+const FANOUT: usize = 128;
 const MAC_LEN: usize = 16;
 const ADDRESS_LEN: usize = 16;
 const ENTRY_LEN: usize = ADDRESS_LEN + MAC_LEN;
@@ -178,7 +179,7 @@ impl Tree {
         address.copy_from_slice(&mac[..ADDRESS_LEN]);
         Place {
             address,
-            leaf: u16::from_be_bytes([address[0], address[1]]) >> 4,
+            leaf: u16::from_be_bytes([address[0], address[1]]) >> 2,
         }
     }
 
