@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::audit::RequestId;
 use crate::error::{Error, Result, invalid};
@@ -16,7 +17,7 @@ use crate::secret::SecretBytes;
 
 /// Who asks: the name of a user, or of an identity that a server authenticated.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Principal(Arc<str>);
+pub struct Principal(SmolStr);
 
 impl Principal {
     /// Checks and takes a name: the same rule as for keys.

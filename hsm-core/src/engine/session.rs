@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
-use parking_lot::RwLock;
 
 use super::Engine;
 use super::cache::CachedKey;
@@ -30,7 +30,7 @@ pub struct EngineSession {
     last_used: AtomicU64,
     ended: AtomicBool,
     /// What the principal may do, as of an epoch of the policy.
-    grants: RwLock<(u32, Arc<Grants>)>,
+    grants: ArcSwap<(u32, Grants)>,
 }
 
 /// Who asks for what, on the way to a change.
@@ -105,7 +105,7 @@ impl EngineSession {
             opened: now,
             last_used: AtomicU64::new(now.unix_millis()),
             ended: AtomicBool::new(false),
-            grants: RwLock::new((stale, Arc::default())),
+            grants: ArcSwap::from_pointee((stale, Grants::default())),
         };
         // Dropping the session gives the place back.
         if open >= SESSIONS_MAX {
@@ -118,10 +118,15 @@ impl EngineSession {
         self.engine.refresh().await?;
         self.check_alive()?;
         let grants = self.grants().await?;
-        let permit = authorize(&self.principal, &grants, request.action(), &request.scope())?;
+        let permit = authorize(
+            &self.principal,
+            &grants.1,
+            request.action(),
+            &request.scope(),
+        )?;
         if let Some(wrapping) = request.wrapping_key() {
             let scope = Scope::Key(wrapping.clone());
-            authorize(&self.principal, &grants, request.action(), &scope)?;
+            authorize(&self.principal, &grants.1, request.action(), &scope)?;
         }
         check_lengths(&request)?;
         let asked = Asked {
@@ -157,12 +162,12 @@ impl EngineSession {
     }
 
     /// What the principal may do now.
-    async fn grants(&self) -> Result<Arc<Grants>> {
+    async fn grants(&self) -> Result<Guard<Arc<(u32, Grants)>>> {
         let epoch = self.engine.0.policy_epoch.load(Ordering::Acquire);
         {
-            let grants = self.grants.read();
+            let grants = self.grants.load();
             if grants.0 == epoch {
-                return Ok(grants.1.clone());
+                return Ok(grants);
             }
         }
         if let Some(user_epoch) = self.user_epoch
@@ -177,9 +182,11 @@ impl EngineSession {
                 "the user was disabled, deleted or given a new password; log in again",
             ));
         }
-        let grants = Arc::new(self.engine.0.policy.read().grants(&self.principal));
-        *self.grants.write() = (epoch, grants.clone());
-        Ok(grants)
+        let grants = self.engine.0.policy.read().grants(&self.principal);
+        let grants = Arc::new((epoch, grants));
+        self.grants.store(grants.clone());
+        // Not what lies there now: another task may have put older ones back.
+        Ok(Guard::from_inner(grants))
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::error::{Error, Result, invalid};
 use crate::limits::NAME_LEN_MAX;
 
 /// The unique name of a key: 1 to 127 ASCII letters, digits and hyphens, as in Key Vault. Case matters.
 ///
-/// Cheap to clone.
+/// Cheap to clone: short names are copied, so that threads do not meet at a reference count.
 ///
 /// ```
 /// use hsm_core::KeyName;
@@ -21,7 +21,7 @@ use crate::limits::NAME_LEN_MAX;
 /// # Ok::<(), hsm_core::Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct KeyName(Arc<str>);
+pub struct KeyName(SmolStr);
 
 impl KeyName {
     /// Checks and takes a name.

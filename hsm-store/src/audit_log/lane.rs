@@ -27,6 +27,8 @@ pub(crate) struct LaneState {
     buffer: Vec<u8>,
     storage: Storage,
     closed: bool,
+    /// The disk refused to take records that were appended. It says so once: a later sync would pass as if they were there.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Lane {
                 buffer: Vec::new(),
                 storage,
                 closed: false,
+                lost: false,
             }),
         }
     }
@@ -83,7 +86,10 @@ impl Lane {
         let Some(unsynced) = self.lock().unsynced() else {
             return Ok(());
         };
-        unsynced.flush()?;
+        if let Err(error) = unsynced.flush() {
+            self.lock().lost = true;
+            return Err(error);
+        }
         self.lock().mark_synced(&unsynced);
         Ok(())
     }
@@ -111,6 +117,17 @@ impl LaneState {
         self.chain.head()
     }
 
+    /// What cannot be audited is not done, so nothing follows records that may not be on disk.
+    fn check_not_lost(&self) -> Result<()> {
+        if self.lost {
+            return Err(Error::new(
+                ErrorKind::AuditFailed,
+                "the disk did not take a part of the audit log; mend it and open the HSM again",
+            ));
+        }
+        Ok(())
+    }
+
     /// Appends one record. On an error, nothing has changed.
     pub(crate) fn append(&mut self, entry: &Entry<'_>) -> Result<()> {
         if self.closed {
@@ -119,6 +136,7 @@ impl LaneState {
                 "the audit log was closed",
             ));
         }
+        self.check_not_lost()?;
         let before = self.chain.head();
         self.buffer.clear();
         self.chain
@@ -314,4 +332,24 @@ pub(crate) fn audit_failed(
 ) -> Error {
     let source = source.into();
     Error::new(ErrorKind::AuditFailed, format!("{what}: {source}")).with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use hsm_core::Timestamp;
+
+    use super::*;
+
+    /// The kernel reports a failed write-back once; the sync after that would pass.
+    #[test]
+    fn nothing_is_appended_after_a_sync_that_failed() {
+        let lane = Lane::in_memory(StreamId::from_bytes([1; 16]));
+        let time = Timestamp::default();
+        lane.lock().append(&Entry::Closed { time }).unwrap();
+        lane.lock().lost = true;
+        let head = lane.lock().head();
+        let error = lane.lock().append(&Entry::Closed { time }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuditFailed);
+        assert_eq!(lane.lock().head(), head);
+    }
 }
