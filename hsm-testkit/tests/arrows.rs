@@ -81,7 +81,6 @@ fn every_crate_can_be_published() {
             Some("MIT OR Apache-2.0"),
             "{name}"
         );
-        assert!(package.repository.is_some(), "{name} has no repository");
         assert!(package.rust_version.is_some(), "{name} has no rust-version");
         assert!(
             manifest.contains("[lints]\nworkspace = true"),
