@@ -114,6 +114,11 @@ pub(super) fn version_key(name: &KeyName, version: VersionId) -> Vec<u8> {
     key
 }
 
+/// The name of the key in the key of a version's record.
+pub(super) fn name_of_version(key: &[u8]) -> &[u8] {
+    key.split(|byte| *byte == 0).next().unwrap_or(key)
+}
+
 /// Reads a typed record.
 pub(super) fn get<T: for<'de> Deserialize<'de>>(
     records: &impl Records,

@@ -9,6 +9,7 @@
 //! Reading a record takes two reads of the store (the record and its leaf), and two more when the store has changed
 //! since the last one. `docs/store_records.md` describes the format to the byte.
 
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use hmac::{Hmac, KeyInit, Mac as _};
@@ -103,6 +104,7 @@ impl Tree {
             tree: self,
             snapshot,
             top,
+            leaf: RefCell::default(),
         })
     }
 
@@ -177,9 +179,16 @@ impl Tree {
         let mac = self.mac(&[b"address", space.name().as_bytes(), key]);
         let mut address = [0; ADDRESS_LEN];
         address.copy_from_slice(&mac[..ADDRESS_LEN]);
+        // A key and its versions share a leaf, which is then read once for all of them.
+        let (kind, name) = match space {
+            Space::Keys | Space::DeletedKeys => ("key", key),
+            Space::Versions => ("key", record::name_of_version(key)),
+            _ => (space.name(), key),
+        };
+        let leaf = self.mac(&[b"place", kind.as_bytes(), name]);
         Place {
             address,
-            leaf: u16::from_be_bytes([address[0], address[1]]) >> 2,
+            leaf: u16::from_be_bytes([leaf[0], leaf[1]]) >> 2,
         }
     }
 
@@ -340,12 +349,29 @@ pub(super) struct View<'s> {
     tree: &'s Tree,
     snapshot: &'s dyn Snapshot,
     top: Arc<Top>,
+    /// The leaf that was read last, checked.
+    leaf: RefCell<Option<(u16, Vec<u8>)>>,
 }
 
 impl View<'_> {
     /// The store's version that the view shows.
     pub(super) fn version(&self) -> u64 {
         self.top.version
+    }
+}
+
+impl View<'_> {
+    fn read_leaf(&self, place: Place) -> Result<Vec<u8>> {
+        let node = match self.top.nodes[place.node()].get() {
+            Some(node) => node,
+            None => {
+                let expected = &self.top.anchor.nodes[place.node()];
+                let node = self.tree.read_node(self.snapshot, place, expected)?;
+                self.top.nodes[place.node()].get_or_init(|| node)
+            }
+        };
+        self.tree
+            .read_leaf(self.snapshot, place, &node[place.in_node()])
     }
 }
 
@@ -356,19 +382,13 @@ impl Records for View<'_> {
 
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let place = self.tree.place(space, key);
-        let node = match self.top.nodes[place.node()].get() {
-            Some(node) => node,
-            None => {
-                let expected = &self.top.anchor.nodes[place.node()];
-                let node = self.tree.read_node(self.snapshot, place, expected)?;
-                self.top.nodes[place.node()].get_or_init(|| node)
-            }
+        let mut last = self.leaf.borrow_mut();
+        let leaf = match &mut *last {
+            Some((at, leaf)) if *at == place.leaf => leaf,
+            last => &mut last.insert((place.leaf, self.read_leaf(place)?)).1,
         };
-        let leaf = self
-            .tree
-            .read_leaf(self.snapshot, place, &node[place.in_node()])?;
         let value = self.snapshot.read(space, key)?;
-        self.tree.check_record(space, key, value, place, &leaf)
+        self.tree.check_record(space, key, value, place, leaf)
     }
 
     fn rows(&self) -> &dyn Snapshot {
