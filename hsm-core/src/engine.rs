@@ -116,7 +116,10 @@ struct Inner {
     sessions: AtomicUsize,
     logins: users::Logins,
     password_checks: Arc<users::Turnstile>,
+    /// The partition is to be of no use any more.
     zeroized: AtomicBool,
+    /// The device has destroyed its domain key.
+    destroyed: async_lock::Mutex<bool>,
     closed: AtomicBool,
 }
 
@@ -249,6 +252,7 @@ impl Engine {
             logins: users::Logins::default(),
             password_checks: Arc::default(),
             zeroized: AtomicBool::new(false),
+            destroyed: async_lock::Mutex::new(false),
             closed: AtomicBool::new(false),
         }));
         engine.start_from_store().await?;

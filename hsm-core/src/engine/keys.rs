@@ -721,17 +721,14 @@ fn info(
     Ok(info)
 }
 
-fn page_len(page: &PageRequest) -> Result<usize> {
+/// How long a page is to be.
+pub(super) fn page_len(page: &PageRequest) -> Result<usize> {
     match page.limit {
         None => Ok(PAGE_LEN_DEFAULT),
         Some(0) => Err(crate::error::invalid("a page holds at least one item")),
         Some(len) if len > PAGE_LEN_MAX => Err(limit("the length of a page", len, PAGE_LEN_MAX)),
         Some(len) => Ok(len),
     }
-}
-
-pub(super) fn page_limit(page: &PageRequest) -> Result<usize> {
-    page_len(page)
 }
 
 /// Ends a change that was prepared for an earlier state of the key.

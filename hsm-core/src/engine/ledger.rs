@@ -244,6 +244,9 @@ impl Engine {
 
     /// Learns of changes that were made since the last call, by anybody. Costs a few nanoseconds when there are none.
     pub(super) async fn refresh(&self) -> Result<()> {
+        if self.is_zeroized() {
+            self.destroy().await?;
+        }
         self.check_alive()?;
         let version = self.0.store.version()?;
         if version == self.0.seen.load(Ordering::Acquire) {

@@ -199,8 +199,8 @@ impl Session for EngineSession {
     async fn call(&self, id: RequestId, request: Request<'_>) -> Result<Response> {
         let action = request.action();
         let algorithm = request.algorithm();
-        // Cheap to clone; the text of the scope is needed only where no key is at hand.
-        let scope = request.key_name().cloned();
+        // Cheap to clone; the text is needed only where no key is at hand.
+        let name = request.key_name().cloned();
         let result = self.run(id, request).await;
         let (version, key, failure) = match &result {
             Ok(done) if done.journaled => return result.map(|done| done.response),
@@ -208,7 +208,7 @@ impl Session for EngineSession {
             Err(error) => (None, None, Some(error.kind())),
         };
         let formatted;
-        let target = match (key, &scope) {
+        let target = match (key, &name) {
             (Some(key), _) => &*key.target,
             (None, Some(name)) => {
                 formatted = format!("/keys/{name}");

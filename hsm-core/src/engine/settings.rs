@@ -93,15 +93,17 @@ impl Engine {
         Ok(Done::change(Response::Done))
     }
 
-    /// Destroys the domain key, in this process and at rest. Does no harm if it is gone already.
+    /// Destroys the domain key, in this process and at rest, once. A failure is the caller's to hear, and the next call
+    /// tries again: only a device that said so has destroyed its key.
     pub(super) async fn destroy(&self) -> Result<()> {
         self.0.zeroized.store(true, Ordering::Relaxed);
         self.0.keys.clear();
-        match self.0.device.zeroize().await {
-            // Another process, or another task, was first.
-            Err(error) if error.kind() == ErrorKind::DeviceFailed => Ok(()),
-            result => result,
+        let mut destroyed = self.0.destroyed.lock().await;
+        if !*destroyed {
+            self.0.device.zeroize().await?;
+            *destroyed = true;
         }
+        Ok(())
     }
 }
 

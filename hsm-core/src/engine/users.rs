@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use subtle::ConstantTimeEq;
 
 use super::Engine;
-use super::keys::page_limit;
+use super::keys::page_len;
 use super::ledger::Change;
 use super::record::{self, PasswordHash, UserRecord};
 use super::session::{Asked, Done, EngineSession, not_audited};
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     pub(super) async fn list_users(&self, _permit: &Permit, page: PageRequest) -> Result<Done> {
-        let limit = page_limit(&page)?;
+        let limit = page_len(&page)?;
         let after = page.after.unwrap_or_default();
         let now = self.now();
         let found = self
