@@ -5,16 +5,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use futures_executor::block_on;
 use hsm_backend_soft::SoftDevice;
 use hsm_core::audit::{AuditSink, RequestId};
 use hsm_core::lifecycle::{Event, State};
 use hsm_core::policy::{ActionSet, BuiltInRole, DataAction, RoleDefinition, RoleId, Scope};
 use hsm_core::{
-    Algorithm, AttributesUpdate, Credentials, Engine, ErrorKind, KeyInfo, KeyRef, KeySpec, KeyType,
-    NewKeyParameters, PageRequest, Parts, Request, Response, Result, SecretBytes, Service, Session,
-    Settings, SettingsUpdate, Setup, SignInput, Usage, Usages, UserUpdate,
+    Algorithm, AttributesUpdate, Binding, Capabilities, Credentials, Device, Engine, Error,
+    ErrorKind, KeyInfo, KeyRef, KeySpec, KeyType, LoadedKey, NewKey, NewKeyParameters, PageRequest,
+    Parts, Request, Response, Result, SealedKey, SecretBytes, Service, Session, Settings,
+    SettingsUpdate, Setup, SignInput, Usage, Usages, UserUpdate,
 };
 use hsm_testkit::service::{ADMINISTRATOR, PASSWORD};
 use hsm_testkit::{Fault, Faults, FaultyAudit, FaultyStore, ManualClock, MemoryAudit, MemoryStore};
@@ -491,7 +494,7 @@ fn zeroizing_goes_through_with_it_once_it_is_recorded() {
         let gone = random == Some(ErrorKind::DeviceFailed);
         assert_eq!(gone, recorded, "{at}, {fault:?}: {random:?}");
         let mut bytes = [0; 8];
-        let device = block_on(hsm_core::Device::random(&*house.device, &mut bytes));
+        let device = block_on(Device::random(&*house.device, &mut bytes));
         assert_eq!(device.is_err(), recorded, "the device itself: {fault:?}");
     }
     // The streams' last checkpoint does not stop it either.
@@ -517,8 +520,84 @@ fn opening_what_was_zeroized_halfway_finishes_it() {
     let opened = block_on(Engine::open(parts));
     assert_eq!(opened.unwrap_err().kind(), ErrorKind::DeviceFailed);
     let mut bytes = [0; 8];
-    let random = block_on(hsm_core::Device::random(&*house.device, &mut bytes));
+    let random = block_on(Device::random(&*house.device, &mut bytes));
     assert_eq!(random.unwrap_err().kind(), ErrorKind::DeviceFailed);
+}
+
+/// A software device that cannot destroy its domain key the first time.
+#[derive(Debug)]
+struct Stubborn(Arc<SoftDevice>, AtomicBool);
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Device for Stubborn {
+    fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
+        self.0.generate(spec, binding).await
+    }
+
+    async fn import(
+        &self,
+        material: SecretBytes,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey> {
+        self.0.import(material, spec, binding).await
+    }
+
+    async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
+        self.0.load(sealed, binding).await
+    }
+
+    async fn reseal(
+        &self,
+        sealed: &SealedKey,
+        old: &Binding,
+        new: &Binding,
+        without: Usages,
+    ) -> Result<SealedKey> {
+        self.0.reseal(sealed, old, new, without).await
+    }
+
+    async fn random(&self, out: &mut [u8]) -> Result<()> {
+        self.0.random(out).await
+    }
+
+    async fn self_test(&self) -> Result<()> {
+        self.0.self_test().await
+    }
+
+    async fn zeroize(&self) -> Result<()> {
+        if self.1.swap(false, Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::DeviceFailed, "stuck"));
+        }
+        self.0.zeroize().await
+    }
+}
+
+#[test]
+fn a_device_that_could_not_zeroize_is_believed_and_asked_again() {
+    let house = House::new();
+    let parts = Parts {
+        device: Arc::new(Stubborn(house.device.clone(), AtomicBool::new(true))),
+        store: Arc::new(house.memory.clone()),
+        audit: Arc::new(MemoryAudit::new()),
+        clock: house.clock.clone(),
+    };
+    let engine = block_on(Engine::open(parts)).unwrap();
+    let session = block_on(engine.login(credentials())).unwrap();
+    let call = |request| block_on(session.call(RequestId::from_u128(1), request));
+    let is_gone = || block_on(Device::random(&*house.device, &mut [0; 8])).is_err();
+    let confirm = engine.id();
+    let error = call(Request::Zeroize { confirm }).unwrap_err();
+    assert_eq!(error.message(), "stuck");
+    assert!(!is_gone());
+    let error = call(Request::Random { len: 8 }).unwrap_err();
+    assert!(error.message().contains("was zeroized"), "{error}");
+    assert!(is_gone(), "the next call has asked the device again");
 }
 
 /// What reads or uses keys and changes nothing.
