@@ -250,6 +250,7 @@ pub struct OpenOptions {
     pub(crate) unlock: Unlock,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) maintenance: Maintain,
+    pub(crate) danger_accept_clock: bool,
 }
 
 /// Whether the opener runs the maintenance.
@@ -277,6 +278,7 @@ impl OpenOptions {
             unlock: Unlock::OwnKeyFile,
             clock: Arc::new(SystemClock),
             maintenance: Maintain::InBackground,
+            danger_accept_clock: false,
         }
     }
 
@@ -295,6 +297,17 @@ impl OpenOptions {
     /// Takes the time from `clock`: for tests.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Opens an HSM that was changed while the clock was more than
+    /// [`CLOCK_STEP_MAX`](hsm_core::limits::CLOCK_STEP_MAX) ahead, and takes its time back to what the clock shows now.
+    ///
+    /// Look at the clock first, and close the HSM in all other processes. What was created or given an end at that time
+    /// keeps its times; the journal has a record of it. Dangerous because whoever can set the clock makes keys usable
+    /// again that have expired.
+    pub fn danger_accept_clock(mut self) -> Self {
+        self.danger_accept_clock = true;
         self
     }
 

@@ -169,7 +169,11 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
         audit: Arc::new(AuditLog::open(folder.audit(), clock.clone())?),
         clock,
     };
-    let engine = Engine::open(parts).await?;
+    let engine = if options.danger_accept_clock {
+        Engine::danger_accept_clock(parts).await?
+    } else {
+        Engine::open(parts).await?
+    };
     Ok((
         Local::start(engine, options.maintenance)?,
         RequestIds::new()?,

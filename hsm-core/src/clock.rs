@@ -82,10 +82,15 @@ impl fmt::Display for Timestamp {
 ///
 /// # Contract
 ///
-/// - [`now`](Clock::now) is cheap (it is on the path of every signature) and never blocks.
-/// - It may go backwards: whoever must not be fooled by that remembers the latest time seen, as the engine does for
-///   lock-out and retention.
+/// - Both are cheap (they are on the path of every signature) and never block.
+/// - [`now`](Clock::now) may go backwards and may jump: it is a clock that people and time servers set. The engine does
+///   not follow blindly; see [`limits::CLOCK_STEP_MAX`](crate::limits::CLOCK_STEP_MAX).
+/// - [`monotonic`](Clock::monotonic) does neither: nobody can set it. It goes on while the machine sleeps, if the system
+///   can tell.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// The time since some fixed point in the past, the same for the whole life of the clock.
+    fn monotonic(&self) -> Duration;
 }

@@ -14,6 +14,7 @@ mod record;
 mod roles;
 mod session;
 mod settings;
+mod time;
 mod tree;
 mod users;
 
@@ -39,6 +40,7 @@ use cache::KeyCache;
 use ledger::{Change, Known};
 use record::{PARTITION_KEY, PartitionRecord, SETTINGS_KEY};
 use roles::Policy;
+use time::Time;
 use tree::{Anchor, Tree, damaged};
 
 pub use maintenance::Maintenance;
@@ -99,7 +101,7 @@ struct Inner {
     device: Arc<dyn Device>,
     store: Arc<dyn Store>,
     audit: Arc<dyn AuditSink>,
-    clock: Arc<dyn Clock>,
+    time: Time,
     id: StreamId,
     audit_key: Arc<dyn LoadedKey>,
     audit_public: PublicKey,
@@ -111,8 +113,6 @@ struct Inner {
     policy: RwLock<Arc<Policy>>,
     /// Grows when a role, assignment, user or setting changes: sessions look at themselves again.
     policy_epoch: AtomicU32,
-    /// The latest time seen: time never goes backwards.
-    latest: AtomicU64,
     sessions: AtomicUsize,
     logins: users::Logins,
     password_checks: Arc<users::Turnstile>,
@@ -197,8 +197,27 @@ impl Engine {
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) if the store is empty, [`Damaged`](ErrorKind::Damaged) if it belongs to another
-    /// device or was tampered with, and whatever device, store and audit sink return.
+    /// device or was tampered with, [`Unreachable`](ErrorKind::Unreachable) if the clock is more than
+    /// [`CLOCK_STEP_MAX`](crate::limits::CLOCK_STEP_MAX) behind the latest change, and whatever device, store and audit
+    /// sink return.
     pub async fn open(parts: Parts) -> Result<Self> {
+        Self::start(parts, Clocks::MustFollow).await
+    }
+
+    /// Opens a partition that was changed while the clock was far ahead: takes its time back to what the clock shows now.
+    ///
+    /// Close it in all other processes first. Keys that were created, rotated or given an end meanwhile keep those times;
+    /// lock-outs of that time are over. The journal has a record of it. Dangerous because whoever can set the clock
+    /// makes keys usable again that have expired.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), but for the clock.
+    pub async fn danger_accept_clock(parts: Parts) -> Result<Self> {
+        Self::start(parts, Clocks::MayGoBack).await
+    }
+
+    async fn start(parts: Parts, clocks: Clocks) -> Result<Self> {
         let Parts {
             device,
             store,
@@ -237,7 +256,7 @@ impl Engine {
             device,
             store,
             audit,
-            clock,
+            time: Time::new(clock),
             id: partition.id,
             audit_key,
             audit_public,
@@ -247,7 +266,6 @@ impl Engine {
             keys: KeyCache::new(),
             policy: RwLock::new(Arc::new(Policy::default())),
             policy_epoch: AtomicU32::new(0),
-            latest: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
             logins: users::Logins::default(),
             password_checks: Arc::default(),
@@ -255,6 +273,9 @@ impl Engine {
             destroyed: async_lock::Mutex::new(false),
             closed: AtomicBool::new(false),
         }));
+        if clocks == Clocks::MayGoBack {
+            engine.take_time_back().await?;
+        }
         engine.start_from_store().await?;
         engine.open_streams().await?;
         Ok(engine)
@@ -282,15 +303,9 @@ impl Engine {
         &self.0.audit_public
     }
 
-    /// The time now. It never goes backwards, not even across restarts: the latest time at which anything changed is
-    /// remembered.
+    /// The time now. It never goes backwards, not even across restarts.
     fn now(&self) -> Timestamp {
-        let now = self.0.clock.now().unix_millis();
-        let latest = self.0.latest.load(Ordering::Relaxed);
-        if now > latest {
-            self.0.latest.fetch_max(now, Ordering::Relaxed);
-        }
-        Timestamp::from_unix_millis(now.max(latest))
+        self.0.time.now()
     }
 
     async fn random<const N: usize>(&self) -> Result<[u8; N]> {
@@ -344,6 +359,13 @@ pub fn partition_id(snapshot: &dyn Snapshot) -> Result<Option<StreamId>> {
     };
     record::from_bytes::<PartitionRecord>("the record of the partition", &bytes)
         .map(|partition| Some(partition.id))
+}
+
+/// What to do if the clock is far behind the latest change.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Clocks {
+    MayGoBack,
+    MustFollow,
 }
 
 /// The keys that a partition has for itself. They have no name, so no request reaches them.

@@ -122,6 +122,14 @@ pub const RETENTION_DAYS_MAX: u16 = 90;
 /// Most lifetime actions in a rotation policy.
 pub const LIFETIME_ACTIONS_MAX: usize = 2;
 
+/// Clock steps up to this long are followed. A longer step ahead in a running process is believed only once the clock has
+/// stayed there for [`CLOCK_SETTLE_TIME`]; an HSM that was changed at a time further ahead than this is not opened.
+pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a clock that has stepped further than [`CLOCK_STEP_MAX`] must run steadily to be believed, and how long an HSM
+/// that nobody changed for longer than that must be open before retention periods end in a purge.
+pub const CLOCK_SETTLE_TIME: Duration = Duration::from_secs(60 * 60);
+
 /// How often the journal notes how far the audit streams have come.
 pub const AUDIT_NOTE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 

@@ -7,15 +7,7 @@ use hsm_core::audit::{AuditSink, Chain, ChainHead, Checkpoint, Entry, Event, Req
 use hsm_core::policy::DataAction;
 use hsm_core::{Clock, ErrorKind, Timestamp};
 use hsm_store::{AuditLog, read_stream_files};
-
-#[derive(Debug)]
-struct NoonClock;
-
-impl Clock for NoonClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_seconds(12 * 3600)
-    }
-}
+use hsm_testkit::ManualClock;
 
 fn event(number: u64) -> Event<'static> {
     Event {
@@ -33,10 +25,17 @@ fn event(number: u64) -> Event<'static> {
 
 fn logs() -> Vec<(Option<tempfile::TempDir>, AuditLog)> {
     let folder = tempfile::tempdir().unwrap();
-    let in_folder = AuditLog::open(folder.path().join("audit"), Arc::new(NoonClock)).unwrap();
+    let in_folder = AuditLog::open(
+        folder.path().join("audit"),
+        Arc::new(ManualClock::default()),
+    )
+    .unwrap();
     vec![
         (Some(folder), in_folder),
-        (None, AuditLog::in_memory(Arc::new(NoonClock)).unwrap()),
+        (
+            None,
+            AuditLog::in_memory(Arc::new(ManualClock::default())).unwrap(),
+        ),
     ]
 }
 
@@ -161,7 +160,7 @@ fn a_closed_log_ends_with_the_time_and_takes_nothing_more() {
         let stream = log.streams().unwrap()[0];
         let frames = log.read(stream, 0, 9).unwrap();
         assert_eq!(frames.len(), 2);
-        let time = NoonClock.now();
+        let time = ManualClock::default().now();
         assert_eq!(frames[1].decode().unwrap(), Entry::Closed { time });
         if let Some(folder) = folder {
             let audit = folder.path().join("audit");
@@ -194,8 +193,8 @@ fn a_record_that_is_too_long_is_refused_and_the_chain_goes_on() {
 #[test]
 fn other_openers_streams_are_read_while_they_are_written() {
     let folder = tempfile::tempdir().unwrap();
-    let one = AuditLog::open(folder.path(), Arc::new(NoonClock)).unwrap();
-    let two = AuditLog::open(folder.path(), Arc::new(NoonClock)).unwrap();
+    let one = AuditLog::open(folder.path(), Arc::new(ManualClock::default())).unwrap();
+    let two = AuditLog::open(folder.path(), Arc::new(ManualClock::default())).unwrap();
     one.append(&event(1)).unwrap();
     two.append(&event(2)).unwrap();
     assert_eq!(follow(&one).1, [1, 2]);

@@ -15,8 +15,9 @@ use hsm_core::audit::{
     AuditSink, ChainHead, Event, Flaw, RequestId, StreamId, StreamVerifier, Verified, verify_stream,
 };
 use hsm_core::policy::DataAction;
-use hsm_core::{Clock, ErrorKind, KeyType, PublicKey, Timestamp};
+use hsm_core::{ErrorKind, KeyType, PublicKey, Timestamp};
 use hsm_store::{AuditLog, read_stream_files};
+use hsm_testkit::ManualClock;
 
 #[test]
 fn every_appended_record_survives_kill_9() {
@@ -247,17 +248,8 @@ fn a_new_file_that_cannot_be_made_fails_the_append_and_changes_nothing() {
     assert_eq!(verified.head.records, appended + 1);
 }
 
-#[derive(Debug)]
-struct NoonClock;
-
-impl Clock for NoonClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_seconds(12 * 3600)
-    }
-}
-
 fn open(folder: &Path) -> AuditLog {
-    AuditLog::open(folder, Arc::new(NoonClock)).unwrap()
+    AuditLog::open(folder, Arc::new(ManualClock::default())).unwrap()
 }
 
 fn event(number: u64) -> Event<'static> {

@@ -17,28 +17,37 @@ use hsm_core::{Clock, Timestamp};
 /// clock.advance(Duration::from_secs(60));
 /// clock.go_back(Duration::from_secs(10));
 /// assert_eq!(clock.now(), Timestamp::from_unix_seconds(1_050));
+/// assert_eq!(clock.monotonic(), Duration::from_secs(60));
 /// ```
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    monotonic: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `time`.
     #[must_use]
     pub const fn new(time: Timestamp) -> Self {
-        Self(AtomicU64::new(time.unix_millis()))
+        Self {
+            now: AtomicU64::new(time.unix_millis()),
+            monotonic: AtomicU64::new(0),
+        }
     }
 
-    /// Sets the clock, forwards or backwards.
+    /// Sets the clock, forwards or backwards, as a person or a time server does: no time passes.
     pub fn set(&self, time: Timestamp) {
-        self.0.store(time.unix_millis(), Ordering::SeqCst);
+        self.now.store(time.unix_millis(), Ordering::SeqCst);
     }
 
-    /// Moves the clock on.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.set(self.now() + by);
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.monotonic.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Moves the clock backwards, as far as 1970.
+    /// Sets the clock back, as far as 1970.
     pub fn go_back(&self, by: Duration) {
         let back = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         let now = self.now().unix_millis();
@@ -55,6 +64,10 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_unix_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic.load(Ordering::SeqCst))
     }
 }

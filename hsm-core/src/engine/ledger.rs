@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::Engine;
 use super::roles::Policy;
 use super::settings::{is_zeroized, zeroized};
+use super::time::is_ahead;
 use super::tree::{Anchor, Changes, Records, View, damaged};
 use crate::algorithm::Algorithm;
 use crate::audit::{Chain, ChainHead, Entry, Event, RequestId, StreamId, split_frame};
@@ -237,6 +238,29 @@ impl Engine {
         })
     }
 
+    /// Takes the time of the store back to what the clock shows, if the store is far ahead of it.
+    pub(super) async fn take_time_back(&self) -> Result<()> {
+        let (tree, now) = (self.0.tree.clone(), self.now());
+        self.0
+            .store
+            .transact(Box::new(move |transaction| {
+                let mut changes = tree.changes(transaction)?;
+                let latest = changes.anchor().latest;
+                if !is_ahead(latest, now) || is_zeroized(&changes)? {
+                    return Ok(());
+                }
+                let mut journal = Chain::resume(changes.anchor().journal);
+                Change::system("/", format!("time was taken back from {latest}")).append_to(
+                    &mut journal,
+                    &mut changes,
+                    now,
+                )?;
+                changes.take_time_back(now);
+                changes.finish(journal.head(), now)
+            }))
+            .await
+    }
+
     /// The head of the journal that this process has seen: whatever it reads from now on must follow from there.
     fn known_journal(&self) -> Option<ChainHead> {
         self.0.known.lock().journal
@@ -280,9 +304,7 @@ impl Engine {
             self.destroy().await?;
             return Err(zeroized());
         };
-        self.0
-            .latest
-            .fetch_max(latest.unix_millis(), Ordering::Relaxed);
+        self.0.time.start_after(latest)?;
         let mut known = self.0.known.lock();
         known.journal = Some(journal);
         known.recent_from = journal.records;
@@ -297,9 +319,7 @@ impl Engine {
             return self.start_from_store().await;
         };
         let news = self.view(|view| News::read(view, from)).await?;
-        self.0
-            .latest
-            .fetch_max(news.latest.unix_millis(), Ordering::Relaxed);
+        self.0.time.follow(news.latest)?;
         let mut known = self.0.known.lock();
         let ours = known.journal.map_or(0, |head| head.records);
         if news.journal.records < ours {

@@ -35,6 +35,7 @@ impl Engine {
     /// Whatever device, store and audit sink return. What was done before stays done.
     pub async fn maintain(&self) -> Result<Maintenance> {
         self.refresh().await?;
+        self.0.time.observe();
         let mut done = Maintenance::default();
         let due = self.due().await;
         // A damaged schedule is no reason to leave the audit log unsigned, nor is one damaged key to leave the others.
@@ -98,6 +99,12 @@ impl Engine {
             })
             .await?;
         if deleted {
+            if !self.0.time.is_settled() {
+                return Err(Error::new(
+                    ErrorKind::KeyState,
+                    "the clock is far ahead of the latest change; keys are purged once it has run steadily for an hour",
+                ));
+            }
             if self.purge_due(name, due).await? {
                 done.purged.push(name.clone());
             }

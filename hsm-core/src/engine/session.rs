@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use async_trait::async_trait;
 
 use super::Engine;
 use super::cache::CachedKey;
+use super::time::millis;
 use crate::audit::{Event, RequestId};
-use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::key::VersionId;
 use crate::limits::{
@@ -26,7 +27,9 @@ pub struct EngineSession {
     principal: Principal,
     /// For users with a password: the epoch of the user's record at login.
     user_epoch: Option<u32>,
-    opened: Timestamp,
+    /// On the clock that nobody sets, as is the next.
+    opened: Duration,
+    /// In milliseconds.
     last_used: AtomicU64,
     ended: AtomicBool,
     /// What the principal may do, as of an epoch of the policy.
@@ -91,7 +94,7 @@ impl EngineSession {
         user_epoch: Option<u32>,
     ) -> Result<Self> {
         let open = engine.0.sessions.fetch_add(1, Ordering::Relaxed);
-        let now = engine.now();
+        let now = engine.0.time.monotonic();
         // Of another epoch, so that the first call looks at user and grants: either may have changed during login.
         let stale = engine
             .0
@@ -103,7 +106,7 @@ impl EngineSession {
             principal,
             user_epoch,
             opened: now,
-            last_used: AtomicU64::new(now.unix_millis()),
+            last_used: AtomicU64::new(millis(now)),
             ended: AtomicBool::new(false),
             grants: ArcSwap::from_pointee((stale, Grants::default())),
         };
@@ -138,19 +141,19 @@ impl EngineSession {
     }
 
     fn check_alive(&self) -> Result<()> {
-        let now = self.engine.now();
-        let last_used = self.last_used.load(Ordering::Relaxed);
-        let idle = now.since(Timestamp::from_unix_millis(last_used));
+        let now = self.engine.0.time.monotonic();
+        let last_used = Duration::from_millis(self.last_used.load(Ordering::Relaxed));
+        let idle = now.saturating_sub(last_used);
         let over = if self.ended.load(Ordering::Relaxed) {
             "has ended"
         } else if idle > SESSION_IDLE_MAX {
             "was not used for too long"
-        } else if now.since(self.opened) > SESSION_LIFETIME_MAX {
+        } else if now.saturating_sub(self.opened) > SESSION_LIFETIME_MAX {
             "has reached the end of its life"
         } else {
             // Threads share the session: write only what makes a difference.
             if idle.as_secs() > 0 {
-                self.last_used.store(now.unix_millis(), Ordering::Relaxed);
+                self.last_used.store(millis(now), Ordering::Relaxed);
             }
             return Ok(());
         };

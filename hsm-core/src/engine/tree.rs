@@ -434,6 +434,11 @@ impl Changes<'_> {
         self.transaction.put(space, key, value)
     }
 
+    /// Lets time go back, this once.
+    pub(super) fn take_time_back(&mut self, now: Timestamp) {
+        self.anchor.latest = now;
+    }
+
     /// Writes the anchor: with the journal's new head, everything that was changed becomes part of the store.
     pub(super) fn finish(mut self, journal: ChainHead, now: Timestamp) -> Result<()> {
         self.anchor.journal = journal;

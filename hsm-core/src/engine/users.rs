@@ -73,7 +73,7 @@ impl Engine {
                 let Some(mut record) = read(changes, &name)? else {
                     return Ok(None);
                 };
-                if let Some(until) = locked_until(&record).filter(|until| now < *until) {
+                if let Some(until) = locked_until(&record, now) {
                     return Err(locked_out(until.since(now)));
                 }
                 record.failures = record.failures.saturating_add(1);
@@ -156,7 +156,7 @@ impl Engine {
                 let mut items = Vec::with_capacity(limit);
                 for (_, value) in rows.iter().take(limit) {
                     let record: UserRecord = record::from_bytes("the record of a user", value)?;
-                    let locked = locked_until(&record).filter(|until| now < *until);
+                    let locked = locked_until(&record, now);
                     items.push(UserInfo::new(
                         record.name,
                         record.enabled,
@@ -255,7 +255,7 @@ impl Engine {
         let record = self
             .change(attempt, move |changes, now| {
                 let mut record = existing(changes, &name)?;
-                if let Some(until) = locked_until(&record).filter(|until| now < *until) {
+                if let Some(until) = locked_until(&record, now) {
                     return Err(locked_out(until.since(now)));
                 }
                 record.failures = record.failures.saturating_add(1);
@@ -471,13 +471,14 @@ fn compute(password: &SecretBytes, parameters: &PasswordHash) -> Result<SecretBy
     })
 }
 
-/// Until when wrong passwords keep a user out.
-fn locked_until(record: &UserRecord) -> Option<Timestamp> {
+/// Until when wrong passwords keep a user out. Those of a time that was taken back do not.
+fn locked_until(record: &UserRecord, now: Timestamp) -> Option<Timestamp> {
     let beyond = record.failures.checked_sub(LOGIN_FREE_FAILURES + 1)?;
     let delay = LOGIN_DELAY_FIRST
         .checked_mul(2_u32.saturating_pow(beyond))
         .map_or(LOGIN_DELAY_MAX, |delay| delay.min(LOGIN_DELAY_MAX));
-    Some(record.last_failure + delay)
+    let until = record.last_failure + delay;
+    (record.last_failure <= now && now < until).then_some(until)
 }
 
 fn locked_out(wait: Duration) -> Error {
