@@ -14,7 +14,10 @@ use hsm_client::limits::{
     LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_LEN_MAX, SESSION_IDLE_MAX,
     SESSION_LIFETIME_MAX,
 };
-use hsm_client::{Error, ErrorKind, PageRequest, Result, SecretBytes, UserUpdate};
+use hsm_client::{
+    ActionSet, BuiltInRole, DataAction, Error, ErrorKind, PageRequest, Result, RoleId, Scope,
+    SecretBytes, UserUpdate,
+};
 
 const WRONG: &str = "a wrong password";
 const INSTANT: Duration = Duration::from_millis(1);
@@ -211,7 +214,67 @@ fn the_session_of_a_deleted_user_is_not_one_of_the_next_of_that_name() {
     admin.delete_user("app").unwrap();
     admin.create_user("app", "another password").unwrap();
     assert_ended(list(&app), "deleted");
+    admin
+        .assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys)
+        .unwrap();
     list(&hsm.login("app", "another password").unwrap()).unwrap();
+}
+
+#[test]
+fn the_next_user_of_a_name_does_not_inherit_roles() {
+    let (_home, hsm) = Home::new();
+    let admin = admin(&hsm);
+    admin.delete_user("app").unwrap();
+    admin.create_user("app", PASSWORD).unwrap();
+    let denied = list(&app(&hsm)).unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+    assert!(
+        admin
+            .role_assignments(None)
+            .unwrap()
+            .iter()
+            .all(|assignment| assignment.principal.as_str() != "app")
+    );
+}
+
+/// A user manager could delete or disable the only user who may assign roles.
+#[test]
+fn somebody_who_may_assign_roles_remains() {
+    let (_home, hsm) = Home::new();
+    let first = admin(&hsm);
+    let manager = RoleId::from_u128(1 << 65);
+    let actions = ActionSet::of(&[DataAction::UserWrite, DataAction::UserDelete]);
+    first
+        .define_role(manager, "User manager", "", actions)
+        .unwrap();
+    first.assign_role(manager, "app", Scope::Global).unwrap();
+    let app = app(&hsm);
+    let disable = || app.update_user("admin", UserUpdate::Disable);
+    for error in [
+        disable().unwrap_err(),
+        app.delete_user("admin").unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(
+            error.message().contains("nobody could assign roles"),
+            "{error}"
+        );
+    }
+    // A second one makes the first dispensable, and is not so itself, even when the first is disabled only.
+    first.create_user("second", PASSWORD).unwrap();
+    first
+        .assign_role(BuiltInRole::Administrator, "second", Scope::Global)
+        .unwrap();
+    disable().unwrap();
+    assert_eq!(
+        app.delete_user("second").unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+    app.delete_user("admin").unwrap();
+    assert_eq!(
+        app.delete_user("second").unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
 }
 
 fn list(session: &Session) -> Result<()> {

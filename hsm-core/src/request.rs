@@ -181,7 +181,7 @@ pub enum Request<'a> {
     ListUsers { page: PageRequest },
     /// Enables or disables a user, sets a new password, or lifts a lock-out.
     UpdateUser { name: Principal, update: UserUpdate },
-    /// Deletes a user. Its role assignments stay until they are deleted.
+    /// Deletes a user and takes all its roles: a later user of the same name starts with none.
     DeleteUser { name: Principal },
     /// Changes one's own password.
     ChangePassword { old: SecretBytes, new: SecretBytes },

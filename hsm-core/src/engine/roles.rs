@@ -8,6 +8,7 @@ use super::record;
 use super::session::{Asked, Done};
 use super::settings;
 use super::tree::{Changes, Records, damaged};
+use super::users;
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::limits::{
     ROLE_ASSIGNMENTS_GLOBAL_MAX, ROLE_ASSIGNMENTS_MAX, ROLE_ASSIGNMENTS_PER_KEY_MAX,
@@ -71,24 +72,51 @@ impl Policy {
         )
     }
 
-    /// Checks that somebody could still assign roles if the assignment `without` were gone.
-    fn check_governed_without(&self, without: Option<RoleId>) -> Result<()> {
-        let governed = self.assignments.values().any(|assignment| {
-            Some(assignment.id) != without
+    /// Checks that somebody could still assign roles if the assignments that `gone` picks were gone. Users who are disabled
+    /// do not count; principals who are no users are identities of somebody else, and do.
+    fn check_governed_without(
+        &self,
+        records: &impl Records,
+        gone: impl Fn(&RoleAssignment) -> bool,
+    ) -> Result<()> {
+        let governors = self.assignments.values().filter(|assignment| {
+            !gone(assignment)
                 && assignment.scope == Scope::Global
                 && self
                     .definitions
                     .get(&assignment.role)
                     .is_some_and(|role| role.actions.contains(DataAction::RoleAssignmentWrite))
         });
-        if governed {
-            return Ok(());
+        for governor in governors {
+            if users::may_log_in(records, &governor.principal)? {
+                return Ok(());
+            }
         }
         Err(Error::new(
             ErrorKind::Conflict,
             "nobody could assign roles any more; give somebody else a role at / that allows it first",
         ))
     }
+}
+
+/// Checks that somebody could still assign roles without `principal`.
+pub(super) fn check_governed_without(records: &impl Records, principal: &Principal) -> Result<()> {
+    Policy::read(records)?
+        .check_governed_without(records, |assignment| assignment.principal == *principal)
+}
+
+/// Takes all roles from `principal`.
+pub(super) fn remove_assignments_of(
+    changes: &mut Changes<'_>,
+    principal: &Principal,
+) -> Result<()> {
+    let policy = Policy::read(changes)?;
+    let of_principal = |assignment: &RoleAssignment| assignment.principal == *principal;
+    policy.check_governed_without(changes, of_principal)?;
+    for assignment in policy.assignments.values().filter(|a| of_principal(a)) {
+        changes.remove(Space::RoleAssignments, &assignment.id.to_bytes())?;
+    }
+    Ok(())
 }
 
 impl Engine {
@@ -151,7 +179,7 @@ impl Engine {
                 ));
             }
             policy.definitions.insert(definition.id, definition.clone());
-            policy.check_governed_without(None)?;
+            policy.check_governed_without(changes, |_| false)?;
             changes.put(
                 Space::RoleDefinitions,
                 &definition.id.to_bytes(),
@@ -277,7 +305,7 @@ impl Engine {
                     format!("there is no role assignment {id}"),
                 ));
             };
-            policy.check_governed_without(Some(assignment.id))?;
+            policy.check_governed_without(changes, |other| other.id == assignment.id)?;
             changes.remove(Space::RoleAssignments, &id.to_bytes())
         })
         .await?;

@@ -13,6 +13,7 @@ use super::Engine;
 use super::keys::page_len;
 use super::ledger::Change;
 use super::record::{self, PasswordHash, UserRecord};
+use super::roles;
 use super::session::{Asked, Done, EngineSession, not_audited};
 use super::tree::{Changes, Records, damaged};
 use crate::audit::{Event, RequestId};
@@ -206,6 +207,9 @@ impl Engine {
             if let Some(enabled) = enabled {
                 record.enabled = enabled;
             }
+            if enabled == Some(false) {
+                roles::check_governed_without(changes, &name)?;
+            }
             if let Some(password) = &password {
                 record.password = password.clone();
             }
@@ -232,6 +236,8 @@ impl Engine {
             .detail("deleted");
         self.change(change, move |changes, _| {
             existing(changes, &name)?;
+            // Or the next user of this name would have them.
+            roles::remove_assignments_of(changes, &name)?;
             changes.remove(Space::Users, name.as_str().as_bytes())
         })
         .await?;
@@ -494,6 +500,11 @@ fn locked_out(wait: Duration) -> Error {
 
 fn read(records: &impl Records, name: &Principal) -> Result<Option<UserRecord>> {
     record::get(records, Space::Users, name.as_str().as_bytes())
+}
+
+/// Whether the principal is no user, or one who is not disabled.
+pub(super) fn may_log_in(records: &impl Records, name: &Principal) -> Result<bool> {
+    Ok(read(records, name)?.is_none_or(|record| record.enabled))
 }
 
 fn existing(records: &impl Records, name: &Principal) -> Result<UserRecord> {
