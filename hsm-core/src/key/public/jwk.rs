@@ -107,21 +107,7 @@ impl PublicKey {
         if kty == KeyFamily::Rsa.kty() {
             return rsa_from_jwk(jwk);
         }
-        let curve = match jwk.crv.as_deref() {
-            Some(SECP256K1) => KeyType::EcP256K.info().curve,
-            curve => curve,
-        };
-        let key_type = KeyType::all()
-            .find(|key_type| {
-                let info = key_type.info();
-                info.curve.is_some() && info.curve == curve && info.family.kty() == kty
-            })
-            .ok_or_else(|| {
-                invalid(
-                    "a JSON Web Key of a public key has the kty RSA, EC with one of the crv P-256, P-384, P-521 and \
-                     secp256k1, or OKP with one of Ed25519 and X25519",
-                )
-            })?;
+        let key_type = jwk_type(kty, jwk.crv.as_deref())?;
         if key_type.info().family == KeyFamily::Okp {
             return Self::from_raw(key_type, fixed("x", jwk.x.as_deref(), OKP_LEN)?);
         }
@@ -155,6 +141,25 @@ impl PublicKey {
             .collect::<Vec<_>>();
         Ok(Sha256::digest(format!("{{{}}}", members.join(","))).into())
     }
+}
+
+/// The type of key with this `kty` and `crv`. RSA and symmetric keys have no curve.
+pub(in crate::key) fn jwk_type(kty: &str, crv: Option<&str>) -> Result<KeyType> {
+    let curve = match crv {
+        Some(SECP256K1) => KeyType::EcP256K.info().curve,
+        curve => curve,
+    };
+    KeyType::all()
+        .find(|key_type| {
+            let info = key_type.info();
+            info.curve.is_some() && info.curve == curve && info.family.kty() == kty
+        })
+        .ok_or_else(|| {
+            invalid(
+                "a JSON Web Key has the kty RSA, EC with one of the crv P-256, P-384, P-521 and secp256k1, or OKP with \
+                 one of Ed25519 and X25519; and oct if it is secret",
+            )
+        })
 }
 
 fn rsa_from_jwk(jwk: &Jwk) -> Result<PublicKey> {
