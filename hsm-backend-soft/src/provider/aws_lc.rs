@@ -11,10 +11,10 @@ mod rsa;
 mod x25519;
 
 use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
-use pkcs8::PrivateKeyInfoRef;
 
-use super::{ParsedKey, Provider};
-use crate::error::{failed, invalid};
+use super::aes::AesKey;
+use super::{ParsedKey, Provider, encoding};
+use crate::error::{bad_material, internal, unsupported_type};
 
 /// The provider over aws-lc-rs.
 #[derive(Debug)]
@@ -42,33 +42,17 @@ impl Provider for AwsLc {
     }
 
     fn decode(&self, key_type: KeyType, encoded: &[u8]) -> Result<SecretBytes> {
-        // aws-lc alone would take bytes after the key and drop them.
-        if key_type.is_asymmetric() && PrivateKeyInfoRef::try_from(encoded).is_err() {
-            return Err(invalid(format!(
-                "not exactly one private key of type {key_type} in PKCS#8 DER"
-            )));
-        }
         match key_type.info().family {
             KeyFamily::Rsa => rsa::decode(key_type, encoded),
             KeyFamily::Ec => ec::decode(key_type, encoded),
             KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
             KeyFamily::Okp => ed25519::decode(encoded),
-            _ if encoded.len() == key_type.byte_len() => Ok(SecretBytes::copy_from(encoded)),
-            _ => Err(invalid(format!(
-                "a key of type {key_type} is {} bytes long, not {}",
-                key_type.byte_len(),
-                encoded.len()
-            ))),
+            _ => encoding::decode_octets(key_type, encoded),
         }
     }
 
     fn encode(&self, key_type: KeyType, material: &[u8]) -> Result<SecretBytes> {
-        match key_type.info().family {
-            KeyFamily::Ec => ec::encode(key_type, material),
-            KeyFamily::Okp if key_type == KeyType::X25519 => Ok(x25519::encode(material)),
-            KeyFamily::Okp => ed25519::encode(material),
-            _ => Ok(SecretBytes::copy_from(material)),
-        }
+        encoding::encode(key_type, material)
     }
 
     fn parse(
@@ -87,7 +71,9 @@ impl Provider for AwsLc {
             KeyType::Ed25519 => Box::new(ed25519::Ed25519Key::parse(material)?),
             KeyType::X25519 => Box::new(x25519::X25519Key::parse(material)?),
             KeyType::Aes128 | KeyType::Aes192 | KeyType::Aes256 => {
-                Box::new(aes::AesKey::parse(key_type, usages, material)?)
+                Box::new(AesKey::<aes::AwsLcCiphers>::parse(
+                    key_type, usages, material,
+                )?)
             }
             KeyType::HmacSha256 | KeyType::HmacSha384 | KeyType::HmacSha512 => {
                 Box::new(mac::MacKey::parse(key_type, material)?)
@@ -96,22 +82,4 @@ impl Provider for AwsLc {
             _ => return Err(unsupported_type(key_type)),
         })
     }
-}
-
-/// The registry knows a key type that this provider does not.
-fn unsupported_type(key_type: KeyType) -> hsm_core::Error {
-    hsm_core::Error::new(
-        hsm_core::ErrorKind::Unsupported,
-        format!("the software device has no keys of type {key_type}"),
-    )
-}
-
-/// aws-lc failed where it should not: out of memory, or without randomness.
-fn internal<E>(_: E) -> hsm_core::Error {
-    failed("the cryptographic library failed")
-}
-
-/// Material that was sealed once and no longer parses.
-fn bad_material<E>(_: E) -> hsm_core::Error {
-    crate::error::damaged("the key material does not parse")
 }
