@@ -50,6 +50,10 @@
 //! [`DeviceFailed`](hsm_core::ErrorKind::DeviceFailed); after zeroization, everything does, for good.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(any(feature = "aws-lc", feature = "rust-crypto")),
+    expect(dead_code, reason = "a crate without a provider has no device")
+)]
 
 mod device;
 mod error;
@@ -57,6 +61,7 @@ mod header;
 mod health;
 mod loaded;
 mod memory;
+mod options;
 mod protector;
 mod provider;
 mod root;
@@ -65,4 +70,5 @@ mod self_test;
 mod wrapped;
 
 pub use device::SoftDevice;
+pub use options::{CryptoProvider, SoftDeviceOptions};
 pub use protector::{Protector, ProtectorFile};
