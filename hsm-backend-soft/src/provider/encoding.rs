@@ -37,7 +37,7 @@ pub(super) fn decode_octets(key_type: KeyType, octets: &[u8]) -> Result<SecretBy
 pub(super) struct EcKeyParts<'a> {
     /// The scalar, as long as the field.
     pub(super) scalar: SecretBytes,
-    /// The public point that came with it, in any form of SEC 1. Whether it is the right one is still to be checked.
+    /// The public point that came with it, compressed or not. Whether it is the right one is still to be checked.
     pub(super) point: Option<&'a [u8]>,
 }
 
@@ -49,6 +49,7 @@ pub(super) fn decode_ec(key_type: KeyType, pkcs8: &[u8]) -> Result<EcKeyParts<'_
     let curve = named_curve(key_type);
     if !matches!(key.parameters, None | Some(EcParameters::NamedCurve(_)))
         || key.parameters.and_then(EcParameters::named_curve) != key.parameters.and(curve)
+        || !matches!(key.public_key, None | Some([0x02..=UNCOMPRESSED, ..]))
         || info.public_key.is_some()
     {
         return Err(rejected());
