@@ -236,7 +236,7 @@ fn exports_of_one_are_imports_of_the_other() {
     }
 }
 
-/// Every bit of an encoded key is turned, or one key in a hundred's; both providers take the outcome for the same key, or
+/// Every bit of an encoded key is turned, of an RSA key every so many; both providers take the outcome for the same key, or
 /// neither takes it.
 #[test]
 fn altered_encodings_are_taken_or_refused_alike() {
