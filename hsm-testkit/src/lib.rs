@@ -29,6 +29,9 @@ mod manual_clock;
 mod memory;
 pub mod service;
 pub mod strategies;
+#[cfg(feature = "vectors")]
+#[cfg_attr(docsrs, doc(cfg(feature = "vectors")))]
+pub mod vectors;
 
 pub use faulty::{Fault, Faults, FaultyAudit, FaultyStore};
 #[doc(hidden)]

@@ -57,15 +57,15 @@ const WRAP: &[Usage] = &[Usage::WrapKey, Usage::UnwrapKey];
 const TRANSPORT: &[Usage] = &[Usage::Import, Usage::Export];
 
 /// A service whose administrator has logged in.
-struct Opened {
+pub(crate) struct Opened {
     service: Arc<dyn Service>,
     clock: Option<Arc<ManualClock>>,
     /// The administrator, who may also make, use, recover and purge keys.
-    all: Caller,
+    pub(crate) all: Caller,
 }
 
 impl Opened {
-    async fn new(made: ServiceUnderTest) -> Self {
+    pub(crate) async fn new(made: ServiceUnderTest) -> Self {
         let all = login(&*made.service, ADMINISTRATOR, PASSWORD).await;
         let all = Caller(ok(all, "the administrator logs in"));
         for role in [BuiltInRole::CryptoUser, BuiltInRole::CryptoOfficer] {
@@ -114,10 +114,10 @@ impl Opened {
 
 /// A session, and short ways to ask of it.
 #[derive(Clone)]
-struct Caller(Arc<dyn Session>);
+pub(crate) struct Caller(Arc<dyn Session>);
 
 impl Caller {
-    async fn call(&self, request: Request<'_>) -> Result<Response> {
+    pub(crate) async fn call(&self, request: Request<'_>) -> Result<Response> {
         self.0.call(next_id(), request).await
     }
 
@@ -151,7 +151,12 @@ impl Caller {
         self.call(request).await.map(key_info)
     }
 
-    async fn import(&self, key: &str, new: NewKeyParameters, material: &[u8]) -> Result<KeyInfo> {
+    pub(crate) async fn import(
+        &self,
+        key: &str,
+        new: NewKeyParameters,
+        material: &[u8],
+    ) -> Result<KeyInfo> {
         let request = Request::ImportKey {
             name: name(key),
             new,
@@ -178,7 +183,7 @@ impl Caller {
         self.call(request).await.map(key_info)
     }
 
-    async fn delete(&self, key: &str) -> Result<KeyInfo> {
+    pub(crate) async fn delete(&self, key: &str) -> Result<KeyInfo> {
         let request = Request::DeleteKey { name: name(key) };
         self.call(request).await.map(key_info)
     }
@@ -188,7 +193,7 @@ impl Caller {
         self.call(request).await.map(key_info)
     }
 
-    async fn purge(&self, key: &str) -> Result<Response> {
+    pub(crate) async fn purge(&self, key: &str) -> Result<Response> {
         self.call(Request::PurgeKey { name: name(key) }).await
     }
 
@@ -237,7 +242,7 @@ impl Caller {
         self.call(request).await
     }
 
-    async fn mac(
+    pub(crate) async fn mac(
         &self,
         key: impl Borrow<KeyRef>,
         algorithm: Algorithm,
@@ -287,7 +292,7 @@ impl Caller {
         self.call(request).await.map(secret)
     }
 
-    async fn wrap(
+    pub(crate) async fn wrap(
         &self,
         key: impl Borrow<KeyRef>,
         algorithm: Algorithm,
@@ -301,7 +306,7 @@ impl Caller {
         self.call(request).await.map(wrapped)
     }
 
-    async fn unwrap(
+    pub(crate) async fn unwrap(
         &self,
         key: impl Borrow<KeyRef>,
         algorithm: Algorithm,
@@ -323,7 +328,7 @@ impl Caller {
         partition(ok(self.call(Request::GetSettings).await, "the settings"))
     }
 
-    async fn set(&self, update: SettingsUpdate) -> Result<PartitionInfo> {
+    pub(crate) async fn set(&self, update: SettingsUpdate) -> Result<PartitionInfo> {
         let request = Request::UpdateSettings { update };
         self.call(request).await.map(partition)
     }
@@ -372,7 +377,7 @@ fn scope(text: &str) -> Scope {
     ok(text.parse(), "the scope of a test")
 }
 
-fn new_key(key_type: KeyType, usages: &[Usage]) -> NewKeyParameters {
+pub(crate) fn new_key(key_type: KeyType, usages: &[Usage]) -> NewKeyParameters {
     let spec = KeySpec::new(key_type, Usages::of(usages));
     NewKeyParameters::new(ok(spec, "the spec of a test key"))
 }
@@ -420,7 +425,7 @@ fn signature(response: Response) -> (Vec<u8>, VersionId) {
 }
 
 #[track_caller]
-fn secret(response: Response) -> SecretBytes {
+pub(crate) fn secret(response: Response) -> SecretBytes {
     match response {
         Response::Secret(secret) => secret,
         other => unexpected("secret bytes", &other),

@@ -1,0 +1,134 @@
+//! Published test vectors, run through a [`Service`](hsm_core::Service): Wycheproof, NIST's key wrap, RFC 5869, RFC 8009.
+
+mod agreement;
+mod bench;
+mod derivation;
+mod encryption;
+mod key_wrap;
+mod mac;
+mod report;
+mod rsa;
+mod signatures;
+
+use std::num::NonZero;
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use futures_executor::block_on;
+
+use self::bench::Bench;
+pub use self::report::{Failure, FileReport, Report};
+use crate::service::ServiceUnderTest;
+
+/// Runs every vector that applies to an algorithm of the registry, and says what became of each.
+///
+/// `make` makes a new service, as for [`service_conformance!`](crate::service_conformance). It is called several times:
+/// the vectors are shared out among as many threads as there are processors.
+///
+/// A vector's key is imported, used by requests of a session, deleted and purged. What a service answers with
+/// [`Unsupported`](hsm_core::ErrorKind::Unsupported) is skipped, and the report says so. Vectors of signatures come with
+/// public keys only, which an HSM does not take; they go to [`PublicKey::verify`](hsm_core::PublicKey::verify) and are
+/// counted apart.
+///
+/// What a vector says is invalid must be refused, and a failed decryption, unwrapping or verification with the opaque
+/// error: no message, no source.
+///
+/// # Panics
+///
+/// If the service does not let its administrator log in, or a vector cannot be read. A vector that fails is in the
+/// report: see [`Report::assert_passed`].
+///
+/// ```no_run
+/// use hsm_testkit::service::ServiceUnderTest;
+///
+/// async fn new_service() -> ServiceUnderTest {
+///     // … whose only user is `ADMINISTRATOR`, with `PASSWORD`
+/// #    unimplemented!()
+/// }
+///
+/// let report = hsm_testkit::vectors::run(new_service);
+/// println!("{report}");
+/// report.assert_passed();
+/// ```
+pub fn run<F>(make: impl Fn() -> F + Sync) -> Report
+where
+    F: Future<Output = ServiceUnderTest>,
+{
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(job) = JOBS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.extend(block_on(async {
+                job.run(&mut Bench::new(make().await).await).await
+            }));
+        }
+        done
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let files = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.min(JOBS.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|why| panic::resume_unwind(why))
+            })
+            .collect()
+    });
+    Report::new(files)
+}
+
+/// Vectors that run on one service, one after the other.
+#[derive(Clone, Copy)]
+enum Job {
+    Agreement,
+    Derivation,
+    Encryption,
+    KeyWrap,
+    Mac,
+    NistKeyWrap(&'static key_wrap::NistFile),
+    Rsa,
+    Signatures,
+}
+
+impl Job {
+    async fn run(self, bench: &mut Bench) -> Vec<FileReport> {
+        match self {
+            Self::Agreement => agreement::run(bench).await,
+            Self::Derivation => derivation::run(bench).await,
+            Self::Encryption => encryption::run(bench).await,
+            Self::KeyWrap => key_wrap::run(bench).await,
+            Self::Mac => mac::run(bench).await,
+            Self::NistKeyWrap(file) => vec![key_wrap::run_nist(bench, file).await],
+            Self::Rsa => rsa::run(bench).await,
+            Self::Signatures => signatures::run(),
+        }
+    }
+}
+
+/// What takes longest comes first.
+const JOBS: [Job; 19] = [
+    Job::Agreement,
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[0]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[1]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[2]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[3]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[4]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[5]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[6]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[7]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[8]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[9]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[10]),
+    Job::NistKeyWrap(&key_wrap::NIST_FILES[11]),
+    Job::Signatures,
+    Job::KeyWrap,
+    Job::Encryption,
+    Job::Mac,
+    Job::Rsa,
+    Job::Derivation,
+];

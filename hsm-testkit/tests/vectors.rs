@@ -1,0 +1,38 @@
+//! Published vectors hold for the engine: more than ten thousand are asked of it, and none fails. Run with `--nocapture`
+//! to see which were skipped, and why.
+
+use std::sync::Arc;
+
+use hsm_backend_soft::SoftDevice;
+use hsm_core::{Device, Engine, Parts, SecretBytes, Settings, Setup};
+use hsm_testkit::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
+use hsm_testkit::{ManualClock, MemoryAudit, MemoryStore, vectors};
+
+#[test]
+fn the_default_provider_gives_the_published_answers() {
+    check("aws-lc-rs", || Arc::new(SoftDevice::in_memory().unwrap()));
+}
+
+fn check(provider: &str, device: impl Fn() -> Arc<dyn Device> + Sync) {
+    let report = vectors::run(|| engine(device()));
+    println!("provider {provider}\n{report}");
+    report.assert_passed();
+    assert!(report.service() > 10_000, "{}", report.service());
+}
+
+async fn engine(device: Arc<dyn Device>) -> ServiceUnderTest {
+    let clock = Arc::new(ManualClock::default());
+    let parts = Parts {
+        device,
+        store: Arc::new(MemoryStore::new()),
+        audit: Arc::new(MemoryAudit::new()),
+        clock: clock.clone(),
+    };
+    let setup = Setup {
+        administrator: ADMINISTRATOR.parse().unwrap(),
+        password: SecretBytes::copy_from(PASSWORD.as_bytes()),
+        settings: Settings::default(),
+    };
+    let engine = Engine::create(parts, setup).await.unwrap();
+    ServiceUnderTest::new(engine).with_clock(clock)
+}
