@@ -55,10 +55,11 @@ pub fn run<F>(make: impl Fn() -> F + Sync) -> Report
 where
     F: Future<Output = ServiceUnderTest>,
 {
+    let jobs = Job::all();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
-        while let Some(job) = JOBS.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             done.extend(block_on(async {
                 job.run(&mut Bench::new(make().await).await).await
             }));
@@ -67,7 +68,7 @@ where
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let files = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(JOBS.len()))
+        let workers: Vec<_> = (0..threads.min(jobs.len()))
             .map(|_| scope.spawn(work))
             .collect();
         workers
@@ -85,7 +86,7 @@ where
 /// Vectors that run on one service, one after the other.
 #[derive(Clone, Copy)]
 enum Job {
-    Agreement,
+    Agreement(&'static agreement::File),
     Derivation,
     Encryption,
     KeyWrap,
@@ -96,9 +97,24 @@ enum Job {
 }
 
 impl Job {
+    /// What takes longest comes first.
+    fn all() -> Vec<Self> {
+        let short = [
+            Self::Signatures,
+            Self::Rsa,
+            Self::KeyWrap,
+            Self::Mac,
+            Self::Encryption,
+            Self::Derivation,
+        ];
+        let agreement = agreement::FILES.iter().rev().map(Self::Agreement);
+        let nist = key_wrap::NIST_FILES.iter().map(Self::NistKeyWrap);
+        agreement.chain(nist).chain(short).collect()
+    }
+
     async fn run(self, bench: &mut Bench) -> Vec<FileReport> {
         match self {
-            Self::Agreement => agreement::run(bench).await,
+            Self::Agreement(file) => vec![agreement::run(bench, file).await],
             Self::Derivation => derivation::run(bench).await,
             Self::Encryption => encryption::run(bench).await,
             Self::KeyWrap => key_wrap::run(bench).await,
@@ -109,26 +125,3 @@ impl Job {
         }
     }
 }
-
-/// What takes longest comes first.
-const JOBS: [Job; 19] = [
-    Job::Agreement,
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[0]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[1]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[2]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[3]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[4]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[5]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[6]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[7]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[8]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[9]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[10]),
-    Job::NistKeyWrap(&key_wrap::NIST_FILES[11]),
-    Job::Signatures,
-    Job::KeyWrap,
-    Job::Encryption,
-    Job::Mac,
-    Job::Rsa,
-    Job::Derivation,
-];

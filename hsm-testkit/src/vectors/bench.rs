@@ -147,3 +147,64 @@ fn is_refusal(error: &Error, refusal: Refusal) -> Result<(), Missed> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(answer: Result<u8>, verdict: TestResult, refusal: Refusal) -> Option<bool> {
+        match judge(answer, verdict, refusal, |value| *value == 7) {
+            Ok(()) => Some(true),
+            Err(Missed::Failed(_)) => Some(false),
+            Err(Missed::Skipped(_)) => None,
+        }
+    }
+
+    #[test]
+    fn only_the_expected_value_passes() {
+        for verdict in [TestResult::Valid, TestResult::Acceptable] {
+            assert_eq!(judged(Ok(7), verdict, Refusal::Opaque), Some(true));
+            assert_eq!(judged(Ok(8), verdict, Refusal::Opaque), Some(false));
+        }
+        assert_eq!(
+            judged(Ok(7), TestResult::Invalid, Refusal::Opaque),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn what_is_valid_is_not_refused() {
+        let error = || Err(Error::crypto());
+        assert_eq!(
+            judged(error(), TestResult::Valid, Refusal::Opaque),
+            Some(false)
+        );
+        for verdict in [TestResult::Acceptable, TestResult::Invalid] {
+            assert_eq!(judged(error(), verdict, Refusal::Opaque), Some(true));
+        }
+        let unsupported = Err(Error::new(ErrorKind::Unsupported, "no such device"));
+        assert_eq!(
+            judged(unsupported, TestResult::Valid, Refusal::Opaque),
+            None
+        );
+    }
+
+    #[test]
+    fn refusals_say_no_more_than_they_may() {
+        for error in [
+            || Error::new(ErrorKind::CryptoFailed, "the padding is wrong"),
+            || Error::crypto().with_source("the padding is wrong"),
+        ] {
+            for refusal in [Refusal::Named, Refusal::Opaque] {
+                let judged = judged(Err(error()), TestResult::Invalid, refusal);
+                assert_eq!(judged, Some(false));
+            }
+        }
+        let named = || Err(Error::new(ErrorKind::InvalidInput, "too short"));
+        let invalid = TestResult::Invalid;
+        assert_eq!(judged(named(), invalid, Refusal::Named), Some(true));
+        assert_eq!(judged(named(), invalid, Refusal::Opaque), Some(false));
+        let broken = || Err(Error::new(ErrorKind::DeviceFailed, "on fire"));
+        assert_eq!(judged(broken(), invalid, Refusal::Named), Some(false));
+    }
+}
