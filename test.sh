@@ -99,9 +99,12 @@ fi
 step "examples in the documentation"
 cargo test --workspace --all-features --doc
 
+step "published vectors"
+cargo test --workspace --all-features --test vectors -- --nocapture
+
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --all-features --no-fail-fast
+    cargo nextest run --workspace --all-features --no-fail-fast -E 'not binary(vectors)'
 else
     cargo test --workspace --all-features --lib --bins --tests --examples --no-fail-fast
 fi

