@@ -125,6 +125,7 @@ pub(super) fn judge<T>(
         (Ok(_), TestResult::Invalid) => Err(failed("was accepted, and is invalid")),
         (Ok(value), _) if is_expected(&value) => Ok(()),
         (Ok(_), _) => Err(failed("another result than expected")),
+        (Err(error), _) if error.kind() == ErrorKind::Unsupported => Err(error.into()),
         (Err(error), TestResult::Valid) => Err(error.into()),
         (Err(error), _) => is_refusal(&error, refusal),
     }
@@ -182,11 +183,18 @@ mod tests {
         for verdict in [TestResult::Acceptable, TestResult::Invalid] {
             assert_eq!(judged(error(), verdict, Refusal::Opaque), Some(true));
         }
-        let unsupported = Err(Error::new(ErrorKind::Unsupported, "no such device"));
-        assert_eq!(
-            judged(unsupported, TestResult::Valid, Refusal::Opaque),
-            None
-        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_skipped() {
+        for verdict in [
+            TestResult::Valid,
+            TestResult::Acceptable,
+            TestResult::Invalid,
+        ] {
+            let unsupported = Err(Error::new(ErrorKind::Unsupported, "no such device"));
+            assert_eq!(judged(unsupported, verdict, Refusal::Opaque), None);
+        }
     }
 
     #[test]
