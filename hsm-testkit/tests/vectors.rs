@@ -4,19 +4,25 @@
 
 use std::sync::Arc;
 
-use hsm_backend_soft::SoftDevice;
+use hsm_backend_soft::{CryptoProvider, SoftDevice};
 use hsm_core::{Device, Engine, Parts, SecretBytes, Settings, Setup};
 use hsm_testkit::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
 use hsm_testkit::{ManualClock, MemoryAudit, MemoryStore, vectors};
 
 #[test]
-fn the_default_provider_gives_the_published_answers() {
-    check("aws-lc-rs", || Arc::new(SoftDevice::in_memory().unwrap()));
+fn aws_lc_gives_the_published_answers() {
+    check("aws-lc-rs", CryptoProvider::AwsLc);
 }
 
-fn check(provider: &str, device: impl Fn() -> Arc<dyn Device> + Sync) {
-    let report = vectors::run(|| engine(device()));
-    println!("provider {provider}\n{report}");
+#[test]
+fn rust_crypto_gives_the_published_answers() {
+    check("RustCrypto", CryptoProvider::RustCrypto);
+}
+
+fn check(name: &str, provider: CryptoProvider) {
+    let device = || SoftDevice::options(provider).in_memory().unwrap();
+    let report = vectors::run(|| engine(Arc::new(device())));
+    println!("provider {name}\n{report}");
     report.assert_passed();
     assert!(report.service() > 10_000, "{}", report.service());
 }
