@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hsm_core::limits::KEY_MATERIAL_LEN_MAX;
 use hsm_core::{
-    Binding, Capabilities, Device, Error, ErrorKind, KeyFamily, KeySpec, KeyType, LoadedKey,
-    NewKey, PublicKey, Result, SealedKey, SecretBytes, Usages,
+    Algorithm, Binding, Capabilities, Device, Error, ErrorKind, KeyFamily, KeySpec, KeyType,
+    LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes, Usages,
 };
 
 use crate::error::invalid;
@@ -31,7 +31,6 @@ use crate::self_test;
 /// Clones would be two devices over one root; share one in an `Arc` instead.
 pub struct SoftDevice {
     core: Arc<Core>,
-    capabilities: Capabilities,
 }
 
 impl SoftDevice {
@@ -96,33 +95,71 @@ impl SoftDevice {
         self.core.root.is_locked()
     }
 
+    /// Whether the device is in FIPS mode, and whether its cryptography is a module that was validated.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws-lc")] {
+    /// use hsm_backend_soft::{CryptoProvider, SoftDevice};
+    /// use hsm_core::{Device, KeyType};
+    ///
+    /// let device = SoftDevice::options(CryptoProvider::AwsLc).approved_only().in_memory()?;
+    /// assert!(device.fips_status().approved_only);
+    /// assert_eq!(device.fips_status().validated_module.is_some(), cfg!(feature = "fips"));
+    /// assert!(!device.capabilities().supports_key_type(KeyType::X25519));
+    /// # }
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn fips_status(&self) -> FipsStatus {
+        FipsStatus {
+            approved_only: self.core.capabilities.is_approved_only(),
+            validated_module: self.core.provider.validated_module(),
+        }
+    }
+
     /// Runs the power-on self-tests, then fetches the domain key.
     pub(crate) fn power_on(
         provider: &'static dyn Provider,
+        approved_only: bool,
         root: impl FnOnce(&dyn Provider) -> Result<Root>,
     ) -> Result<Self> {
         self_test::run(provider)?;
+        let capabilities = provider.capabilities();
         let core = Core {
             provider,
+            capabilities: if approved_only {
+                capabilities.approved_only()
+            } else {
+                capabilities
+            },
             root: root(provider)?,
             health: Health::ready(),
         };
         Ok(Self {
-            capabilities: provider.capabilities(),
             core: Arc::new(core),
         })
     }
 }
 
+/// How far a device keeps to FIPS 140-3. `docs/fips.md` says what that covers, and what not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct FipsStatus {
+    /// FIPS mode: what the standards of NIST do not approve is refused.
+    pub approved_only: bool,
+    /// The validated module that does the cryptography, in its approved mode; `None` if the code that does it was not validated.
+    pub validated_module: Option<&'static str>,
+}
+
 #[async_trait]
 impl Device for SoftDevice {
     fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        &self.core.capabilities
     }
 
     async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
         self.core.health.check()?;
-        self.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check(spec.key_type, None)?;
         let (provider, key_type) = (self.core.provider, spec.key_type);
         let made = if key_type.info().family == KeyFamily::Rsa {
             blocking::unblock(move || make_key(provider, key_type)).await
@@ -140,13 +177,14 @@ impl Device for SoftDevice {
         binding: &Binding,
     ) -> Result<NewKey> {
         self.core.health.check()?;
-        self.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check(spec.key_type, None)?;
         self.core.import(material.expose(), spec, binding)
     }
 
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
         self.core.health.check()?;
         let (spec, material) = self.core.unseal(sealed, binding)?;
+        self.core.capabilities.check(spec.key_type, None)?;
         let parsed = self
             .core
             .provider
@@ -201,11 +239,21 @@ impl fmt::Debug for SoftDevice {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) provider: &'static dyn Provider,
+    pub(crate) capabilities: Capabilities,
     pub(crate) health: Health,
     root: Root,
 }
 
 impl Core {
+    /// Checks that the device works, and that it may run `algorithm` in its mode.
+    pub(crate) fn check(&self, algorithm: Algorithm) -> Result<()> {
+        self.health.check()?;
+        if self.capabilities.is_approved_only() {
+            algorithm.approval().check(algorithm.name())?;
+        }
+        Ok(())
+    }
+
     /// Takes a key in its common encoding and seals it.
     pub(crate) fn import(
         &self,

@@ -28,6 +28,7 @@
 //!
 //! - [`SoftDevice`]: create one, open one, or make one [in memory](SoftDeviceOptions::in_memory).
 //! - [`CryptoProvider`]: who does the cryptography; the first of [`SoftDeviceOptions`].
+//! - [`SoftDeviceOptions::approved_only`]: FIPS mode; [`FipsStatus`] says what is behind it.
 //! - [`Protector`]: what stands before the domain key, a passphrase or a key file.
 //! - [`ProtectorFile`]: what lies on disk; public so that tools and fuzzers can read it.
 //!
@@ -39,9 +40,10 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `aws-lc` (default) | [`CryptoProvider::AwsLc`] and what takes it by itself: [`SoftDevice::create`], [`SoftDevice::open`], [`SoftDevice::in_memory`]. Needs a C compiler |
+//! | `fips` | The module of AWS-LC that was validated, under the same provider. Needs Go besides; see `docs/fips.md` |
 //! | `rust-crypto` | [`CryptoProvider::RustCrypto`]: pure Rust. Read of its RSA before you take it |
 //!
-//! A feature adds a provider and changes no call. With `default-features = false` and `rust-crypto` the crate builds
+//! A feature adds a provider, or replaces its module by the validated one, and changes no call. With `default-features = false` and `rust-crypto` the crate builds
 //! without a C compiler; with neither it has no device, only the formats.
 //!
 //! # What a software device cannot promise
@@ -83,6 +85,6 @@ mod seal;
 mod self_test;
 mod wrapped;
 
-pub use device::SoftDevice;
+pub use device::{FipsStatus, SoftDevice};
 pub use options::{CryptoProvider, SoftDeviceOptions};
 pub use protector::{Protector, ProtectorFile};

@@ -37,7 +37,7 @@ impl SoftKey {
         algorithm: Algorithm,
         usage: Usage,
     ) -> Result<&dyn ParsedKey> {
-        self.core.health.check()?;
+        self.core.check(algorithm)?;
         self.spec.check(operation, algorithm)?;
         self.check_usage(usage)?;
         Ok(&*self.parsed)
@@ -45,7 +45,7 @@ impl SoftKey {
 
     /// The parsed key, if the device works and the key may wrap or unwrap other keys of the device.
     fn permit_transport(&self, algorithm: Algorithm, usage: Usage) -> Result<&dyn ParsedKey> {
-        self.core.health.check()?;
+        self.core.check(algorithm)?;
         wrapped::check(algorithm, self.spec.key_type)?;
         self.spec.check_only(algorithm)?;
         self.check_usage(usage)?;
@@ -223,10 +223,7 @@ impl LoadedKey for SoftKey {
         binding: &Binding,
     ) -> Result<NewKey> {
         let wrapping = self.permit_transport(algorithm, Usage::Import)?;
-        self.core
-            .provider
-            .capabilities()
-            .check(spec.key_type, None)?;
+        self.core.capabilities.check(spec.key_type, None)?;
         let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
         let encoded = wrapped::release(format, plaintext.expose(), spec)?;
         self.core.import(encoded, spec, binding)

@@ -75,11 +75,26 @@ impl CryptoProvider {
 #[must_use]
 pub struct SoftDeviceOptions {
     provider: CryptoProvider,
+    approved_only: bool,
 }
 
 impl SoftDeviceOptions {
     pub(crate) const fn new(provider: CryptoProvider) -> Self {
-        Self { provider }
+        Self {
+            provider,
+            approved_only: false,
+        }
+    }
+
+    /// FIPS mode: the device offers only what the standards of NIST
+    /// [approve](hsm_core::algorithm::Approval), and refuses the rest with an error that names the standard. Keys of other
+    /// types do not load.
+    ///
+    /// Whether the cryptography under it is a validated module is another question, which
+    /// [`SoftDevice::fips_status`] answers.
+    pub const fn approved_only(mut self) -> Self {
+        self.approved_only = true;
+        self
     }
 
     /// Makes a device with a fresh domain key, which rests at `path` under `protector`. Its power-on self-tests have
@@ -118,6 +133,6 @@ impl SoftDeviceOptions {
     }
 
     fn power_on(&self, root: impl FnOnce(&dyn Provider) -> Result<Root>) -> Result<SoftDevice> {
-        SoftDevice::power_on(self.provider.provider(), root)
+        SoftDevice::power_on(self.provider.provider(), self.approved_only, root)
     }
 }

@@ -27,6 +27,11 @@ pub(crate) trait Provider: Debug + Send + Sync {
     /// What the provider can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// The validated module that the provider is, if it is one and runs in its approved mode.
+    fn validated_module(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Fills `out` from a random bit generator.
     fn random(&self, out: &mut [u8]) -> Result<()>;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
 use hsm_core::audit::{RequestId, StreamId};
 use hsm_core::{
     Clock, Credentials, Error, ErrorKind, PublicKey, Result, SecretBytes, Service, Settings,
@@ -236,6 +237,12 @@ impl Setup {
         self
     }
 
+    /// Says how the software device is built. It is not remembered: tell [`OpenOptions::device`] as well.
+    pub fn device(mut self, device: SoftDeviceOptions) -> Self {
+        self.options = self.options.device(device);
+        self
+    }
+
     /// Takes the time from `clock`: for tests.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.options = self.options.clock(clock);
@@ -251,6 +258,7 @@ pub struct OpenOptions {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) maintenance: Maintain,
     pub(crate) danger_accept_clock: bool,
+    pub(crate) device: SoftDeviceOptions,
 }
 
 /// Whether the opener runs the maintenance.
@@ -279,6 +287,7 @@ impl OpenOptions {
             clock: Arc::new(SystemClock),
             maintenance: Maintain::InBackground,
             danger_accept_clock: false,
+            device: SoftDevice::options(CryptoProvider::AwsLc),
         }
     }
 
@@ -297,6 +306,18 @@ impl OpenOptions {
     /// Takes the time from `clock`: for tests.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Says how the software device is built: over which provider of cryptography, and whether in FIPS mode.
+    ///
+    /// ```
+    /// use hsm_client::{CryptoProvider, OpenOptions, SoftDevice};
+    ///
+    /// let options = OpenOptions::new().device(SoftDevice::options(CryptoProvider::AwsLc).approved_only());
+    /// ```
+    pub fn device(mut self, device: SoftDeviceOptions) -> Self {
+        self.device = device;
         self
     }
 

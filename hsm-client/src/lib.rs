@@ -33,6 +33,7 @@
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`] |
 //! | check the audit log | [`audit`] |
+//! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -57,6 +58,7 @@ pub use key::{AnyKey, Encrypted, Key, Signature, Wrapped};
 pub use session::Session;
 pub use url::Url;
 
+pub use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
 pub use hsm_core::key::KeyMaterial;
 pub use hsm_core::key::typed as kinds;
 pub use hsm_core::lifecycle;

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hsm_backend_soft::{Protector, SoftDevice};
+use hsm_backend_soft::Protector;
 use hsm_core::{Engine, Error, ErrorKind, Parts, Principal, Result, SecretBytes};
 use hsm_store::{AuditLog, EmbeddedStore};
 
@@ -66,7 +66,7 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
     match url.parse()? {
         Url::Memory => {
             let parts = Parts {
-                device: Arc::new(SoftDevice::in_memory()?),
+                device: Arc::new(options.device.in_memory()?),
                 store: Arc::new(EmbeddedStore::in_memory()?),
                 audit: Arc::new(AuditLog::in_memory(clock.clone())?),
                 clock,
@@ -80,8 +80,9 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
             let protector = folder.protector(&options.unlock);
             let store = folder.store();
             let domain = folder.domain();
+            let device = options.device.clone();
             let (device, store) = blocking(move || {
-                let device = SoftDevice::create(&domain, &protector)?;
+                let device = device.create(&domain, &protector)?;
                 Ok((device, EmbeddedStore::create(store)?))
             })
             .await?;
@@ -132,9 +133,10 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
     }
     let protector = folder.protector(&options.unlock);
     let (domain, store) = (folder.domain(), folder.store());
+    let device = options.device;
     let (device, store) = blocking(move || {
         Ok((
-            SoftDevice::open(&domain, &protector)?,
+            device.open(&domain, &protector)?,
             EmbeddedStore::open(store)?,
         ))
     })

@@ -4,11 +4,14 @@
 //! Names are those of JOSE (RFC 7518, RFC 8037, RFC 8812) and Key Vault. [`KeyType`] says what a key is, [`Algorithm`]
 //! what is done with it; [`KeyType::algorithms`] joins the two.
 
+mod approval;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::approval::Approval;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Usage, Usages};
 

@@ -18,6 +18,7 @@ pub struct Capabilities {
     device: &'static str,
     key_types: Vec<KeyType>,
     algorithms: Vec<Algorithm>,
+    approved_only: bool,
 }
 
 impl Capabilities {
@@ -28,6 +29,7 @@ impl Capabilities {
             device,
             key_types: Vec::new(),
             algorithms: Vec::new(),
+            approved_only: false,
         }
     }
 
@@ -43,6 +45,21 @@ impl Capabilities {
     pub fn with_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms.extend(algorithms);
         self
+    }
+
+    /// Leaves only what the standards of NIST approve: a device in FIPS mode. Call it last.
+    #[must_use]
+    pub fn approved_only(mut self) -> Self {
+        self.key_types.retain(|it| it.approval().is_approved());
+        self.algorithms.retain(|it| it.approval().is_approved());
+        self.approved_only = true;
+        self
+    }
+
+    /// Whether the device is in FIPS mode: it refuses what the standards of NIST do not approve.
+    #[must_use]
+    pub fn is_approved_only(&self) -> bool {
+        self.approved_only
     }
 
     /// The kind of device: `software`, `tpm`, …
@@ -79,15 +96,18 @@ impl Capabilities {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`], naming the device and what it lacks.
+    /// [`ErrorKind::Unsupported`], naming the device and what it lacks, or the standard that does not approve it.
     pub fn check(&self, key_type: KeyType, algorithm: Option<Algorithm>) -> Result<()> {
-        let lacking = if !self.supports_key_type(key_type) {
-            format!("keys of type {key_type}")
+        let (lacking, approval) = if !self.supports_key_type(key_type) {
+            (format!("keys of type {key_type}"), key_type.approval())
         } else if let Some(algorithm) = algorithm.filter(|a| !self.supports_algorithm(*a)) {
-            format!("algorithm {algorithm}")
+            (format!("algorithm {algorithm}"), algorithm.approval())
         } else {
             return Ok(());
         };
+        if self.approved_only {
+            approval.check(&lacking)?;
+        }
         Err(Error::new(
             ErrorKind::Unsupported,
             format!("the {} device has no {lacking}", self.device),

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use hsm_core::algorithm::Approval;
 use hsm_core::policy::{BuiltInRole, DataAction};
 use hsm_core::{Algorithm, Hash, KeyType};
 
@@ -20,6 +21,7 @@ fn the_key_types_are_the_registry() {
         "strength",
         "usages",
         "algorithms",
+        "FIPS mode",
     ]);
     for key_type in KeyType::all() {
         let info = key_type.info();
@@ -34,6 +36,7 @@ fn the_key_types_are_the_registry() {
                 &info.strength.to_string(),
                 &info.usages.to_string(),
                 &algorithms.join(", "),
+                &approval(key_type.approval()),
             ],
         );
     }
@@ -42,7 +45,7 @@ fn the_key_types_are_the_registry() {
 
 #[test]
 fn the_algorithms_are_the_registry() {
-    let mut table = head(&["algorithm", "does", "hash", "IV", "tag"]);
+    let mut table = head(&["algorithm", "does", "hash", "IV", "tag", "FIPS mode"]);
     for algorithm in Algorithm::all() {
         let info = algorithm.info();
         let operations: Vec<_> = info
@@ -64,9 +67,19 @@ fn the_algorithms_are_the_registry() {
             Some(_) => "?",
         };
         let (iv, tag) = (length(info.iv_len), length(info.tag_len));
-        row(&mut table, &[info.name, &does, hash, &iv, &tag]);
+        let approval = approval(algorithm.approval());
+        row(&mut table, &[info.name, &does, hash, &iv, &tag, &approval]);
     }
     check("algorithms.md", "algorithms", &table);
+}
+
+/// The standard that approves, or the reason why none does.
+fn approval(approval: Approval) -> String {
+    match approval {
+        Approval::Approved(standard) => standard.to_owned(),
+        Approval::Refused(reason) => format!("**no**: {reason}"),
+        _ => "?".to_owned(),
+    }
 }
 
 #[test]

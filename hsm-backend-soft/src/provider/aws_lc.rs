@@ -27,6 +27,10 @@ impl Provider for AwsLc {
             .with_algorithms(Algorithm::all())
     }
 
+    fn validated_module(&self) -> Option<&'static str> {
+        aws_lc_rs::try_fips_mode().ok().map(|()| "AWS-LC FIPS")
+    }
+
     fn random(&self, out: &mut [u8]) -> Result<()> {
         random::fill(out)
     }
