@@ -69,8 +69,11 @@ fn encode(key: &PublicKey) -> der::Result<Vec<u8>> {
         KeyFamily::Rsa => (RSA_ENCRYPTION, Some(AnyRef::NULL)),
         _ => match CURVES.iter().find(|(_, of)| *of == key.key_type()) {
             Some((curve, _)) => (EC_PUBLIC_KEY, Some(AnyRef::from(curve))),
-            None if key.key_type() == KeyType::Ed25519 => (ED25519, None),
-            None => (X25519, None),
+            None => {
+                let bare = BARE.iter().find(|(_, of)| *of == key.key_type());
+                let (oid, _) = bare.ok_or(der::ErrorKind::Failed)?;
+                (*oid, None)
+            }
         },
     };
     SubjectPublicKeyInfoRef {
@@ -98,12 +101,18 @@ fn key_type(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<KeyTyp
                 .ok_or_else(|| unknown("curve", curve))
         }
         (EC_PUBLIC_KEY, None) => Err(invalid("an EC public key names its curve (RFC 5480)")),
-        (ED25519, None) => Ok(KeyType::Ed25519),
-        (X25519, None) => Ok(KeyType::X25519),
-        (ED25519 | X25519, Some(_)) => Err(invalid(
-            "Ed25519 and X25519 have no parameters (RFC 8410 section 3)",
-        )),
-        (oid, _) => Err(unknown("public key algorithm", oid)),
+        (oid, parameters) => {
+            let (_, key_type) = BARE
+                .iter()
+                .find(|(bare, _)| *bare == oid)
+                .ok_or_else(|| unknown("public key algorithm", oid))?;
+            if parameters.is_some() {
+                return Err(invalid(format!(
+                    "{key_type} has no parameters (RFC 8410, RFC 9881, RFC 9935)"
+                )));
+            }
+            Ok(*key_type)
+        }
     }
 }
 
@@ -122,7 +131,7 @@ pub(super) fn rsa_type(modulus: &[u8]) -> Result<KeyType> {
 
 fn unknown(what: &str, oid: ObjectIdentifier) -> Error {
     invalid(format!(
-        "unknown {what} {oid}; expected RSA, Ed25519, X25519, or EC on P-256, P-384, P-521 or secp256k1"
+        "unknown {what} {oid}; expected RSA, Ed25519, X25519, ML-DSA, ML-KEM, or EC on P-256, P-384, P-521 or secp256k1"
     ))
 }
 
@@ -134,11 +143,39 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 /// RFC 5480 section 2.1.1.
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// RFC 8410 section 3.
-const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
-
-/// RFC 8410 section 3.
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+/// Algorithms without parameters whose key is the bit string as it is: RFC 8410 section 3, RFC 9881 section 2, RFC 9935
+/// section 3.
+const BARE: [(ObjectIdentifier, KeyType); 8] = [
+    (ObjectIdentifier::new_unwrap("1.3.101.110"), KeyType::X25519),
+    (
+        ObjectIdentifier::new_unwrap("1.3.101.112"),
+        KeyType::Ed25519,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"),
+        KeyType::MlDsa44,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"),
+        KeyType::MlDsa65,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"),
+        KeyType::MlDsa87,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1"),
+        KeyType::MlKem512,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2"),
+        KeyType::MlKem768,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3"),
+        KeyType::MlKem1024,
+    ),
+];
 
 /// RFC 5480 section 2.1.1.1; secp256k1: SEC 2 appendix A.2.1.
 const CURVES: [(ObjectIdentifier, KeyType); 4] = [
