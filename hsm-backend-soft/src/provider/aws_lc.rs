@@ -1,19 +1,21 @@
 //! The provider over aws-lc-rs, with AES key wrap from `aes-kw` (aws-lc-rs has no 192-bit key wrap and parses the key
-//! again for every call).
+//! again for every call) and the expansion of ML-KEM seeds from `ml-kem` (aws-lc-rs takes expanded keys only).
 
 mod aes;
 mod ec;
 mod ed25519;
 mod kdf;
 mod mac;
+mod ml_dsa;
+mod ml_kem;
 mod random;
 mod rsa;
 mod x25519;
 
-use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
+use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usage, Usages};
 use pkcs8::PrivateKeyInfoRef;
 
-use super::{ParsedKey, Provider};
+use super::{ParsedKey, Provider, seed};
 use crate::error::{failed, invalid};
 
 /// The provider over aws-lc-rs.
@@ -53,6 +55,8 @@ impl Provider for AwsLc {
             KeyFamily::Ec => ec::decode(key_type, encoded),
             KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
             KeyFamily::Okp => ed25519::decode(encoded),
+            KeyFamily::Akp if is_kem(key_type) => ml_kem::decode(key_type, encoded),
+            KeyFamily::Akp => ml_dsa::decode(key_type, encoded),
             _ if encoded.len() == key_type.byte_len() => Ok(SecretBytes::copy_from(encoded)),
             _ => Err(invalid(format!(
                 "a key of type {key_type} is {} bytes long, not {}",
@@ -67,6 +71,7 @@ impl Provider for AwsLc {
             KeyFamily::Ec => ec::encode(key_type, material),
             KeyFamily::Okp if key_type == KeyType::X25519 => Ok(x25519::encode(material)),
             KeyFamily::Okp => ed25519::encode(material),
+            KeyFamily::Akp => seed::encode(key_type, material),
             _ => Ok(SecretBytes::copy_from(material)),
         }
     }
@@ -92,10 +97,20 @@ impl Provider for AwsLc {
             KeyType::HmacSha256 | KeyType::HmacSha384 | KeyType::HmacSha512 => {
                 Box::new(mac::MacKey::parse(key_type, material)?)
             }
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => {
+                Box::new(ml_dsa::MlDsaKey::parse(key_type, material)?)
+            }
+            KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
+                Box::new(ml_kem::MlKemKey::parse(key_type, material)?)
+            }
             KeyType::Kdk256 => Box::new(kdf::DerivationKey::parse(material)),
             _ => return Err(unsupported_type(key_type)),
         })
     }
+}
+
+fn is_kem(key_type: KeyType) -> bool {
+    key_type.info().usages.contains(Usage::Encapsulate)
 }
 
 /// The registry knows a key type that this provider does not.

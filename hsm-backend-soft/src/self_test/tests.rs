@@ -1,7 +1,7 @@
 //! Breaks one primitive at a time and expects the self-tests to find it.
 
 use futures_executor::block_on;
-use hsm_core::{Binding, Capabilities, Ciphertext, Device, KeySpec};
+use hsm_core::{Binding, Capabilities, Ciphertext, Device, Encapsulated, KeySpec};
 use parking_lot::Mutex;
 
 use super::*;
@@ -145,6 +145,14 @@ impl ParsedKey for BrokenKey {
     fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
         self.secret(algorithm, self.right.agree(algorithm, peer))
     }
+    fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        let mut sent = self.right.encapsulate(algorithm)?;
+        sent.ciphertext = self.bytes(algorithm, Ok(sent.ciphertext))?;
+        Ok(sent)
+    }
+    fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
+        self.secret(algorithm, self.right.decapsulate(algorithm, ciphertext))
+    }
     fn derive(
         &self,
         algorithm: Algorithm,
@@ -186,6 +194,11 @@ fn every_broken_family_is_found() {
         (A::EcdhEs, Fault::Output),
         (A::EdDsa, Fault::Output),
         (A::EdDsa, Fault::Yes),
+        (A::MlDsa65, Fault::Output),
+        (A::MlDsa65, Fault::Yes),
+        (A::MlDsa65, Fault::No),
+        (A::MlKem768, Fault::Output),
+        (A::MlKem768, Fault::No),
         (A::Rs256, Fault::Output),
         (A::Rs256, Fault::Yes),
         (A::Rs256, Fault::No),
@@ -255,6 +268,18 @@ fn a_pair_that_does_not_match_is_not_handed_out_and_stops_the_device() {
             KeyType::X25519,
             Usage::DeriveBits,
             Algorithm::EcdhEs,
+            Fault::Output,
+        ),
+        (
+            KeyType::MlDsa87,
+            Usage::Sign,
+            Algorithm::MlDsa87,
+            Fault::Output,
+        ),
+        (
+            KeyType::MlKem512,
+            Usage::Encapsulate,
+            Algorithm::MlKem512,
             Fault::Output,
         ),
         (
