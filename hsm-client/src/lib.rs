@@ -31,7 +31,7 @@
 //! | administer it: users, roles, settings, deleted keys | [`Session`] |
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
-//! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`] |
+//! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
 //! | check the audit log | [`audit`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
 #![forbid(unsafe_code)]
@@ -52,7 +52,7 @@ mod session;
 pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
-pub use key::{AnyKey, Encrypted, Key, Signature, Wrapped};
+pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
 pub use session::Session;
 
 pub use hsm_core::key::typed as kinds;
