@@ -1,0 +1,202 @@
+//! Seeds in PKCS#8 come in as RFC 9881 and RFC 9935 write them, and nothing that contradicts itself does.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use aes_kw::KwpAes256;
+use aes_kw::cipher::KeyInit;
+use aws_lc_rs::encoding::AsRawBytes;
+use aws_lc_rs::signature::{
+    ML_DSA_44_SIGNING, ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm,
+};
+use futures_executor::block_on;
+use hsm_backend_soft::SoftDevice;
+use hsm_core::{
+    Algorithm, Binding, Device, ErrorKind, KeySpec, KeyType, NewKey, Result, SecretBytes, Usage,
+    Usages, WrappedFormat,
+};
+use ml_kem::array::sizes::U64;
+use ml_kem::{FromSeed, MlKem512, MlKem768, MlKem1024, Seed};
+
+const SEED: u8 = 0x80;
+const OCTET_STRING: u8 = 0x04;
+const SEQUENCE: u8 = 0x30;
+
+/// Key type, last number of the object identifier, and length of the expanded key.
+const TYPES: [(KeyType, [u8; 2], usize); 6] = [
+    (KeyType::MlDsa44, [3, 17], 2560),
+    (KeyType::MlDsa65, [3, 18], 4032),
+    (KeyType::MlDsa87, [3, 19], 4896),
+    (KeyType::MlKem512, [4, 1], 1632),
+    (KeyType::MlKem768, [4, 2], 2400),
+    (KeyType::MlKem1024, [4, 3], 3168),
+];
+
+#[test]
+fn a_seed_comes_in_alone_or_with_what_follows_from_it() {
+    for (key_type, oid, expanded_len) in TYPES {
+        let seed = seed(key_type);
+        let right = expanded(key_type, &seed);
+        assert_eq!(right.len(), expanded_len, "{key_type}");
+        let alone = tlv(SEED, &seed);
+        let both = |expanded: &[u8]| {
+            let parts = [tlv(OCTET_STRING, &seed), tlv(OCTET_STRING, expanded)];
+            tlv(SEQUENCE, &parts.concat())
+        };
+        let key = import(key_type, &pkcs8(oid, &alone, None)).unwrap();
+        let public = key.public.unwrap();
+        let same = import(key_type, &pkcs8(oid, &both(&right), None)).unwrap();
+        assert_eq!(same.public.as_ref(), Some(&public), "{key_type}");
+        let raw = public.as_raw();
+        import(key_type, &pkcs8(oid, &alone, Some(raw))).unwrap();
+
+        let mut wrong = right.clone();
+        wrong[expanded_len - 1] ^= 1;
+        let mut other = raw.to_vec();
+        other[0] ^= 1;
+        let cases = [
+            (
+                pkcs8(oid, &both(&wrong), None),
+                "expanded key does not belong",
+            ),
+            (
+                pkcs8(oid, &both(&right[1..]), None),
+                "expanded key does not belong",
+            ),
+            (
+                pkcs8(oid, &alone, Some(&other)),
+                "public key does not belong",
+            ),
+            (
+                pkcs8(oid, &tlv(OCTET_STRING, &right), None),
+                "without the seed",
+            ),
+            (
+                pkcs8(oid, &tlv(SEED, &seed[1..]), None),
+                "not a private key",
+            ),
+            (
+                pkcs8(oid, &[&alone[..], &[0]].concat(), None),
+                "not a private key",
+            ),
+            (
+                pkcs8(oid, &[&both(&right)[..], &[0]].concat(), None),
+                "not a private key",
+            ),
+            (pkcs8([oid[0], 0x7f], &alone, None), "not a private key"),
+            (pkcs8(oid, &[], None), "not a private key"),
+        ];
+        for (pkcs8, reason) in cases {
+            let error = import(key_type, &pkcs8).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{key_type}: {error}");
+            assert!(error.message().contains(reason), "{key_type}: {error}");
+        }
+    }
+}
+
+/// What leaves, wrapped, is the seed as the RFCs write it.
+#[test]
+fn a_seed_goes_out_as_it_came_in() {
+    let device = SoftDevice::in_memory().unwrap();
+    let binding = Binding::new("test", b"post-quantum");
+    let transport = Usages::of(&[Usage::Import, Usage::Export]);
+    let transport = KeySpec::new(KeyType::Aes256, transport).unwrap();
+    let kek = [7; 32];
+    let material = SecretBytes::copy_from(&kek);
+    let sealed = block_on(device.import(material, &transport, &binding)).unwrap();
+    let transport = block_on(device.load(&sealed.sealed, &binding)).unwrap();
+    for (key_type, oid, _) in TYPES {
+        let expected = pkcs8(oid, &tlv(SEED, &seed(key_type)), None);
+        let spec = KeySpec::new(key_type, key_type.info().usages).unwrap();
+        let spec = spec.exportable();
+        let material = SecretBytes::copy_from(&expected);
+        let new = block_on(device.import(material, &spec, &binding)).unwrap();
+        let algorithm = Algorithm::A256Kwp;
+        let blob = block_on(transport.export(algorithm, &new.sealed, &binding)).unwrap();
+        let mut plain = vec![0; blob.len()];
+        let plain = KwpAes256::new(&kek.into())
+            .unwrap_key(&blob, &mut plain)
+            .unwrap();
+        assert_eq!(plain[6..], expected, "{key_type}");
+        let bare = block_on(transport.import(
+            algorithm,
+            &wrap(&kek, &expected),
+            WrappedFormat::Bare,
+            &KeySpec::new(key_type, key_type.info().usages).unwrap(),
+            &binding,
+        ));
+        assert_eq!(bare.unwrap().public, new.public, "{key_type}");
+    }
+}
+
+fn wrap(kek: &[u8; 32], plain: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; plain.len() + 16];
+    KwpAes256::new(kek.into())
+        .wrap_key(plain, &mut out)
+        .unwrap()
+        .to_vec()
+}
+
+fn import(key_type: KeyType, pkcs8: &[u8]) -> Result<NewKey> {
+    let device = SoftDevice::in_memory().unwrap();
+    let spec = KeySpec::new(key_type, key_type.info().usages).unwrap();
+    let binding = Binding::new("test", b"post-quantum");
+    block_on(device.import(SecretBytes::copy_from(pkcs8), &spec, &binding))
+}
+
+fn expanded(key_type: KeyType, seed: &[u8]) -> Vec<u8> {
+    match key_type {
+        KeyType::MlDsa44 => ml_dsa(&ML_DSA_44_SIGNING, seed),
+        KeyType::MlDsa65 => ml_dsa(&ML_DSA_65_SIGNING, seed),
+        KeyType::MlDsa87 => ml_dsa(&ML_DSA_87_SIGNING, seed),
+        KeyType::MlKem512 => ml_kem::<MlKem512>(seed),
+        KeyType::MlKem768 => ml_kem::<MlKem768>(seed),
+        _ => ml_kem::<MlKem1024>(seed),
+    }
+}
+
+fn ml_dsa(algorithm: &'static PqdsaSigningAlgorithm, seed: &[u8]) -> Vec<u8> {
+    let pair = PqdsaKeyPair::from_seed(algorithm, seed).unwrap();
+    let raw = pair.private_key().as_raw_bytes().unwrap();
+    raw.as_ref().to_vec()
+}
+
+#[expect(deprecated, reason = "the expanded form is what is tested")]
+fn ml_kem<P>(seed: &[u8]) -> Vec<u8>
+where
+    P: FromSeed<SeedSize = U64>,
+    P::DecapsulationKey: ml_kem::ExpandedKeyEncoding,
+{
+    use ml_kem::ExpandedKeyEncoding;
+
+    let (key, _) = P::from_seed(&Seed::try_from(seed).unwrap());
+    key.to_expanded_bytes().to_vec()
+}
+
+/// `PrivateKeyInfo` (RFC 5958): version 1 if there is no public key, 2 otherwise.
+fn pkcs8(oid: [u8; 2], choice: &[u8], public: Option<&[u8]>) -> Vec<u8> {
+    let nist = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04];
+    let mut parts = vec![
+        tlv(0x02, &[u8::from(public.is_some())]),
+        tlv(SEQUENCE, &tlv(0x06, &[&nist[..], &oid].concat())),
+        tlv(OCTET_STRING, choice),
+    ];
+    if let Some(public) = public {
+        parts.push(tlv(0x81, &[&[0], public].concat()));
+    }
+    tlv(SEQUENCE, &parts.concat())
+}
+
+/// Tag, length and value in DER.
+fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+    let [.., high, low] = value.len().to_be_bytes();
+    let head = match value.len() {
+        0..128 => vec![tag, low],
+        128..256 => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    [&head[..], value].concat()
+}
+
+/// The seeds of the RFCs: 0, 1, 2, ….
+fn seed(key_type: KeyType) -> Vec<u8> {
+    (0..).take(key_type.byte_len()).collect()
+}
