@@ -17,7 +17,7 @@ use crate::error::unsupported;
 ///
 /// *Material* is a private key as it stands in a sealed key, the same for every provider: the scalar and
 /// the two coordinates of the public point of an EC key, big-endian and each as long as the field, the 32 bytes of RFC 8032 and RFC 7748, the seed of ML-DSA
-/// (ξ, 32 bytes) and ML-KEM (d ‖ z, 64 bytes), PKCS#8 DER for RSA, the octets of a symmetric key.
+/// (ξ, 32 bytes), ML-KEM (d ‖ z, 64 bytes) and X-Wing (32 bytes), PKCS#8 DER for RSA, the octets of a symmetric key.
 pub(crate) trait Provider: Debug + Send + Sync {
     /// What the provider can do.
     fn capabilities(&self) -> Capabilities;

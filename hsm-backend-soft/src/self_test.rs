@@ -90,7 +90,7 @@ fn refuses<T>(result: Result<T>) -> bool {
 
 type Test = fn(&dyn Provider) -> Result<bool>;
 
-const TESTS: [(&str, Test); 16] = [
+const TESTS: [(&str, Test); 17] = [
     ("HKDF for sealing", sealing_hkdf),
     ("AES key wrap", aes_kw),
     ("AES key wrap with padding", aes_kwp),
@@ -106,6 +106,7 @@ const TESTS: [(&str, Test); 16] = [
     ("X25519", x25519),
     ("ML-DSA", ml_dsa),
     ("ML-KEM", ml_kem),
+    ("X-Wing", x_wing),
     ("RSA", rsa),
 ];
 
@@ -348,6 +349,18 @@ fn ml_kem(provider: &dyn Provider) -> Result<bool> {
     )
 }
 
+/// draft-connolly-cfrg-xwing-kem-10 appendix C, the first vector. Then there and back.
+fn x_wing(provider: &dyn Provider) -> Result<bool> {
+    let seed: [u8; 32] = hex("7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26");
+    let secret: [u8; 32] = hex("d2df0522128f09dd8e2c92b1e905c793d8f57a54c3da25861f10bf4ca613e384");
+    let algorithm = Algorithm::XWing;
+    let key = parse(provider, KeyType::XWing, &seed)?;
+    Ok(
+        key.decapsulate(algorithm, X_WING_CIPHERTEXT)?.expose() == secret
+            && decapsulates_what_it_encapsulates(&*key, algorithm)?,
+    )
+}
+
 /// RFC 7515 appendix A.2: the signature of a key that the RFC prints. Then PSS and OAEP there and back.
 fn rsa(provider: &dyn Provider) -> Result<bool> {
     let key = parse(provider, KeyType::Rsa2048, RSA_KEY)?;
@@ -377,6 +390,8 @@ const RSA_KEY: &[u8] = include_bytes!("self_test/rfc7515_rsa2048.pkcs8.der");
 const ML_DSA_SIGNATURE: &[u8] = include_bytes!("self_test/wycheproof_mldsa_65.signature");
 
 const ML_KEM_CIPHERTEXT: &[u8] = include_bytes!("self_test/wycheproof_mlkem_768.ciphertext");
+
+const X_WING_CIPHERTEXT: &[u8] = include_bytes!("self_test/x_wing.ciphertext");
 
 const RSA_MESSAGE: &[u8] = b"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 

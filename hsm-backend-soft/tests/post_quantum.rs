@@ -1,4 +1,4 @@
-//! Seeds in PKCS#8 come in as RFC 9881 and RFC 9935 write them, and nothing that contradicts itself does.
+//! Seeds in PKCS#8 come in as RFC 9881, RFC 9935 and the draft of X-Wing write them, and nothing that contradicts itself does.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use aes_kw::KwpAes256;
@@ -92,6 +92,48 @@ fn a_seed_comes_in_alone_or_with_what_follows_from_it() {
     }
 }
 
+/// draft-connolly-cfrg-xwing-kem-10: the seed as it is, in the octet string.
+#[test]
+fn x_wing_keys_are_seeds_and_nothing_else() {
+    let seed = seed(KeyType::XWing);
+    let key = import(KeyType::XWing, &x_wing_pkcs8(&seed, None)).unwrap();
+    let public = key.public.unwrap();
+    import(KeyType::XWing, &x_wing_pkcs8(&seed, Some(public.as_raw()))).unwrap();
+    let mut other = public.as_raw().to_vec();
+    other[0] ^= 1;
+    let cases = [
+        (
+            x_wing_pkcs8(&seed, Some(&other)),
+            "public key does not belong",
+        ),
+        (x_wing_pkcs8(&seed[1..], None), "not a private key"),
+        (x_wing_pkcs8(&tlv(SEED, &seed), None), "not a private key"),
+        (pkcs8([4, 2], &seed, None), "not a private key"),
+    ];
+    for (pkcs8, reason) in cases {
+        let error = import(KeyType::XWing, &pkcs8).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.message().contains(reason), "{error}");
+    }
+}
+
+/// RFC 7748 section 6.1: the secret of such a point is zero, whoever's key it meets.
+#[test]
+fn x_wing_ciphertexts_of_small_order_are_refused() {
+    let device = SoftDevice::in_memory().unwrap();
+    let binding = Binding::new("test", b"post-quantum");
+    let spec = KeySpec::new(KeyType::XWing, KeyType::XWing.info().usages).unwrap();
+    let new = block_on(device.generate(&spec, &binding)).unwrap();
+    let key = block_on(device.load(&new.sealed, &binding)).unwrap();
+    let mut sent = block_on(key.encapsulate(Algorithm::XWing))
+        .unwrap()
+        .ciphertext;
+    sent[1088..].fill(0);
+    let error = block_on(key.decapsulate(Algorithm::XWing, &sent)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.message().contains("small order"), "{error}");
+}
+
 /// What leaves, wrapped, is the seed as the RFCs write it.
 #[test]
 fn a_seed_goes_out_as_it_came_in() {
@@ -103,8 +145,12 @@ fn a_seed_goes_out_as_it_came_in() {
     let material = SecretBytes::copy_from(&kek);
     let sealed = block_on(device.import(material, &transport, &binding)).unwrap();
     let transport = block_on(device.load(&sealed.sealed, &binding)).unwrap();
-    for (key_type, oid, _) in TYPES {
-        let expected = pkcs8(oid, &tlv(SEED, &seed(key_type)), None);
+    let nist = TYPES.map(|(key_type, oid, _)| {
+        let pkcs8 = pkcs8(oid, &tlv(SEED, &seed(key_type)), None);
+        (key_type, pkcs8)
+    });
+    let x_wing = (KeyType::XWing, x_wing_pkcs8(&seed(KeyType::XWing), None));
+    for (key_type, expected) in nist.into_iter().chain([x_wing]) {
         let spec = KeySpec::new(key_type, key_type.info().usages).unwrap();
         let spec = spec.exportable();
         let material = SecretBytes::copy_from(&expected);
@@ -174,10 +220,21 @@ where
 /// `PrivateKeyInfo` (RFC 5958): version 1 if there is no public key, 2 otherwise.
 fn pkcs8(oid: [u8; 2], choice: &[u8], public: Option<&[u8]>) -> Vec<u8> {
     let nist = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04];
+    pkcs8_of(&[&nist[..], &oid].concat(), choice, public)
+}
+
+fn x_wing_pkcs8(seed: &[u8], public: Option<&[u8]>) -> Vec<u8> {
+    let oid = [
+        0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xe6, 0x2d, 0x81, 0xc8, 0x7a,
+    ];
+    pkcs8_of(&oid, seed, public)
+}
+
+fn pkcs8_of(oid: &[u8], private: &[u8], public: Option<&[u8]>) -> Vec<u8> {
     let mut parts = vec![
         tlv(0x02, &[u8::from(public.is_some())]),
-        tlv(SEQUENCE, &tlv(0x06, &[&nist[..], &oid].concat())),
-        tlv(OCTET_STRING, choice),
+        tlv(SEQUENCE, &tlv(0x06, oid)),
+        tlv(OCTET_STRING, private),
     ];
     if let Some(public) = public {
         parts.push(tlv(0x81, &[&[0], public].concat()));

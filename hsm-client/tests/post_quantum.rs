@@ -9,7 +9,7 @@ use home::{Home, PASSWORD, admin, app};
 use hsm_client::blocking::{Hsm, Key, Session};
 use hsm_client::kinds::{
     Aes256Transport, Encapsulating, MlDsa44, MlDsa65, MlDsa87, MlKem512, MlKem768, MlKem1024,
-    Signing,
+    Signing, XWing,
 };
 use hsm_client::{
     ActionSet, Algorithm, DataAction, Encapsulation, ErrorKind, KeyType, RoleId, Scope,
@@ -69,13 +69,14 @@ fn verify<A: Signing>(session: &Session, name: &str, signature: &Signature) {
 }
 
 #[test]
-fn ml_kem_keys_decapsulate_before_and_after_a_restart() {
+fn kem_keys_decapsulate_before_and_after_a_restart() {
     let (home, hsm) = Home::new();
     let session = app(&hsm);
     let sent = [
         encapsulate::<MlKem512>(&session, "ML-KEM-512"),
         encapsulate::<MlKem768>(&session, "ML-KEM-768"),
         encapsulate::<MlKem1024>(&session, "ML-KEM-1024"),
+        encapsulate::<XWing>(&session, "X-Wing"),
     ];
     hsm.close().unwrap();
     let hsm = home.open();
@@ -83,6 +84,7 @@ fn ml_kem_keys_decapsulate_before_and_after_a_restart() {
     decapsulate::<MlKem512>(&session, "ML-KEM-512", &sent[0]);
     decapsulate::<MlKem768>(&session, "ML-KEM-768", &sent[1]);
     decapsulate::<MlKem1024>(&session, "ML-KEM-1024", &sent[2]);
+    decapsulate::<XWing>(&session, "X-Wing", &sent[3]);
 }
 
 type Sent = (Encapsulation, Vec<u8>);

@@ -70,7 +70,7 @@ pub enum KeyFamily {
     /// Edwards and Montgomery curve keys of RFC 8032 and RFC 7748 (`kty` OKP, RFC 8037).
     Okp,
     /// Keys that are a seed and a string of public bytes, named by their one algorithm (`kty` AKP, RFC 9964): ML-DSA,
-    /// ML-KEM.
+    /// ML-KEM, X-Wing.
     Akp,
     /// Symmetric keys (`kty` oct).
     Oct,
@@ -268,6 +268,8 @@ key_types! {
     MlKem768 = 71, "ML-KEM-768", Akp, None, 512, 192, ENCAPSULATE, [MlKem768];
     /// ML-KEM-1024 (FIPS 203, category 5).
     MlKem1024 = 72, "ML-KEM-1024", Akp, None, 512, 256, ENCAPSULATE, [MlKem1024];
+    /// X-Wing: X25519 and ML-KEM-768 in one key (draft-connolly-cfrg-xwing-kem-10). Safe as long as one of them is.
+    XWing = 73, "X-Wing", Akp, None, 256, 128, ENCAPSULATE, [XWing];
 }
 
 // Key Vault and JOSE identifiers where they exist; the PKCS#11 or standard's name otherwise.
@@ -373,6 +375,8 @@ algorithms! {
     MlKem768 = 101, "ML-KEM-768", [Encapsulate], None, 0, 0;
     /// ML-KEM-1024.
     MlKem1024 = 102, "ML-KEM-1024", [Encapsulate], None, 0, 0;
+    /// X-Wing, the hybrid of X25519 and ML-KEM-768 (draft-connolly-cfrg-xwing-kem-10).
+    XWing = 103, "X-Wing", [Encapsulate], None, 0, 0;
 }
 
 impl KeyType {
@@ -453,6 +457,7 @@ impl Algorithm {
             Self::MlKem512 => Some(768),
             Self::MlKem768 => Some(1088),
             Self::MlKem1024 => Some(1568),
+            Self::XWing => Some(1120),
             _ => None,
         }
     }

@@ -160,7 +160,9 @@ pub trait LoadedKey: Debug + Send + Sync {
     /// Takes a shared secret out of the ciphertext that encapsulates it (FIPS 203 section 7.3).
     ///
     /// A ciphertext of the wrong length is [`InvalidInput`](crate::ErrorKind::InvalidInput). One of the right length that
-    /// was not made for this key gives another secret and no error, as the standard wants it (implicit rejection).
+    /// was not made for this key gives another secret and no error, as the standard wants it (implicit rejection). Only of
+    /// X-Wing may a device refuse a ciphertext, if its X25519 half is a point of small order:
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
     async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes>;
 
     /// Derives `len` secret bytes.

@@ -128,6 +128,7 @@ macro_rules! device_conformance {
             wrong_encapsulations_give_other_secrets,
             wrong_signatures_are_refused,
             x25519_secrets_are_the_published_ones,
+            x_wing_secrets_are_the_published_ones,
         }
     };
 }

@@ -1,5 +1,6 @@
 //! The provider over aws-lc-rs, with AES key wrap from `aes-kw` (aws-lc-rs has no 192-bit key wrap and parses the key
-//! again for every call) and the expansion of ML-KEM seeds from `ml-kem` (aws-lc-rs takes expanded keys only).
+//! again for every call) and the expansion of ML-KEM seeds from `ml-kem` (aws-lc-rs takes expanded keys only) and SHAKE256
+//! from `shake` (aws-lc-rs has none that is stable).
 
 mod aes;
 mod ec;
@@ -11,6 +12,7 @@ mod ml_kem;
 mod random;
 mod rsa;
 mod x25519;
+mod x_wing;
 
 use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usage, Usages};
 use pkcs8::PrivateKeyInfoRef;
@@ -55,6 +57,7 @@ impl Provider for AwsLc {
             KeyFamily::Ec => ec::decode(key_type, encoded),
             KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
             KeyFamily::Okp => ed25519::decode(encoded),
+            KeyFamily::Akp if key_type == KeyType::XWing => x_wing::decode(encoded),
             KeyFamily::Akp if is_kem(key_type) => ml_kem::decode(key_type, encoded),
             KeyFamily::Akp => ml_dsa::decode(key_type, encoded),
             _ if encoded.len() == key_type.byte_len() => Ok(SecretBytes::copy_from(encoded)),
@@ -103,6 +106,7 @@ impl Provider for AwsLc {
             KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
                 Box::new(ml_kem::MlKemKey::parse(key_type, material)?)
             }
+            KeyType::XWing => Box::new(x_wing::XWingKey::parse(material)?),
             KeyType::Kdk256 => Box::new(kdf::DerivationKey::parse(material)),
             _ => return Err(unsupported_type(key_type)),
         })

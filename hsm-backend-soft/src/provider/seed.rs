@@ -1,5 +1,5 @@
 //! Post-quantum private keys in PKCS#8 (RFC 9881 section 6, RFC 9935 section 6): the seed goes out; the seed, or the seed
-//! with the expanded key, comes in.
+//! with the expanded key, comes in. X-Wing knows the seed only, without a tag (draft-connolly-cfrg-xwing-kem-10).
 
 use hsm_core::{Error, KeyType, Result, SecretBytes};
 use pkcs8::der::asn1::OctetStringRef;
@@ -20,17 +20,21 @@ pub(super) struct Decoded<'a> {
 }
 
 impl Decoded<'_> {
-    /// Checks that what stands beside the seed follows from it. `expanded` computes the expanded key.
-    pub(super) fn check(
-        &self,
-        public: &[u8],
-        expanded: impl FnOnce() -> Result<SecretBytes>,
-    ) -> Result<()> {
+    /// Checks that a public key beside the seed follows from it.
+    pub(super) fn check_public(&self, public: &[u8]) -> Result<()> {
         if let Some(claimed) = self.public
             && claimed != public
         {
             return Err(invalid("the public key does not belong to the seed"));
         }
+        Ok(())
+    }
+
+    /// Checks that an expanded key beside the seed follows from it. `expanded` computes the right one.
+    pub(super) fn check_expanded(
+        &self,
+        expanded: impl FnOnce() -> Result<SecretBytes>,
+    ) -> Result<()> {
         if let Some(claimed) = self.expanded
             && !bool::from(claimed.ct_eq(expanded()?.expose()))
         {
@@ -40,7 +44,7 @@ impl Decoded<'_> {
     }
 }
 
-/// Reads PKCS#8. The seed is of the right length; whether the rest follows from it, [`Decoded::check`] tells.
+/// Reads PKCS#8. The seed is of the right length; whether the rest follows from it, the checks of [`Decoded`] tell.
 pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<Decoded<'_>> {
     let not_this = || {
         invalid(format!(
@@ -55,6 +59,7 @@ pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<Decoded<'_>> {
         .public_key
         .map(|public| public.as_bytes().unwrap_or_default());
     let (seed, expanded) = match info.private_key.as_bytes() {
+        seed if key_type == KeyType::XWing => (seed, None),
         [SEED, len, seed @ ..] if usize::from(*len) == seed.len() => (seed, None),
         choice @ [SEQUENCE, ..] => {
             let (seed, expanded) = both(choice).map_err(|_| not_this())?;
@@ -78,11 +83,17 @@ pub(super) fn encode(key_type: KeyType, seed: &[u8]) -> Result<SecretBytes> {
     let oid = oid(key_type).ok_or_else(Error::crypto)?;
     let oid = oid.as_bytes();
     let (oid_len, seed_len) = (len_byte(oid.len()), len_byte(seed.len()));
+    let tag: &[u8] = match key_type {
+        KeyType::XWing => &[],
+        _ => &[SEED, seed_len],
+    };
+    let private_len = len_byte(tag.len()) + seed_len;
     let head = [
-        &[SEQUENCE, 3 + 4 + oid_len + 4 + seed_len, 2, 1, 0][..], // version 0
+        &[SEQUENCE, 3 + 4 + oid_len + 2 + private_len, 2, 1, 0][..], // version 0
         &[SEQUENCE, 2 + oid_len, OBJECT_IDENTIFIER, oid_len],
         oid,
-        &[OCTET_STRING, 2 + seed_len, SEED, seed_len],
+        &[OCTET_STRING, private_len],
+        tag,
     ]
     .concat();
     Ok(SecretBytes::init_with(head.len() + seed.len(), |out| {
@@ -116,7 +127,7 @@ fn len_byte(len: usize) -> u8 {
     len.to_le_bytes()[0]
 }
 
-/// The algorithm identifier: NIST's computer security objects register.
+/// The algorithm identifier: NIST's computer security objects register, and the draft of X-Wing.
 fn oid(key_type: KeyType) -> Option<ObjectIdentifier> {
     Some(ObjectIdentifier::new_unwrap(match key_type {
         KeyType::MlDsa44 => "2.16.840.1.101.3.4.3.17",
@@ -125,6 +136,7 @@ fn oid(key_type: KeyType) -> Option<ObjectIdentifier> {
         KeyType::MlKem512 => "2.16.840.1.101.3.4.4.1",
         KeyType::MlKem768 => "2.16.840.1.101.3.4.4.2",
         KeyType::MlKem1024 => "2.16.840.1.101.3.4.4.3",
+        KeyType::XWing => "1.3.6.1.4.1.62253.25722",
         _ => return None,
     }))
 }

@@ -199,6 +199,8 @@ fn every_broken_family_is_found() {
         (A::MlDsa65, Fault::No),
         (A::MlKem768, Fault::Output),
         (A::MlKem768, Fault::No),
+        (A::XWing, Fault::Output),
+        (A::XWing, Fault::No),
         (A::Rs256, Fault::Output),
         (A::Rs256, Fault::Yes),
         (A::Rs256, Fault::No),
@@ -281,6 +283,12 @@ fn a_pair_that_does_not_match_is_not_handed_out_and_stops_the_device() {
             Usage::Encapsulate,
             Algorithm::MlKem512,
             Fault::Output,
+        ),
+        (
+            KeyType::XWing,
+            Usage::Decapsulate,
+            Algorithm::XWing,
+            Fault::No,
         ),
         (
             KeyType::Rsa2048,

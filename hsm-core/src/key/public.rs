@@ -49,7 +49,7 @@ pub struct PublicKey {
 impl PublicKey {
     /// Takes a public key in its raw form: the uncompressed point of SEC 1 for EC keys, `RSAPublicKey` of RFC 8017 in
     /// DER for RSA, the 32 bytes of RFC 8032 or RFC 7748 for Ed25519 and X25519, the bytes of FIPS 204 or FIPS 203 for
-    /// ML-DSA and ML-KEM.
+    /// ML-DSA and ML-KEM, the ML-KEM-768 and the X25519 key for X-Wing.
     ///
     /// # Errors
     ///

@@ -217,6 +217,8 @@ kinds! {
     MlKem768: MlKem768, ENCAPSULATE, Encapsulating(MlKem768);
     /// ML-KEM-1024 (`ML-KEM-1024`).
     MlKem1024: MlKem1024, ENCAPSULATE, Encapsulating(MlKem1024);
+    /// X-Wing (`X-Wing`): X25519 and ML-KEM-768 in one key.
+    XWing: XWing, ENCAPSULATE, Encapsulating(XWing);
     /// AES-256 key wrap with padding, to carry keys in and out of the HSM.
     Aes256Transport: Aes256, TRANSPORT, Transport(A256Kwp);
     /// RSA-OAEP and AES key wrap (`CKM_RSA_AES_KEY_WRAP`) with a 3072-bit key, to carry keys in and out of the HSM.

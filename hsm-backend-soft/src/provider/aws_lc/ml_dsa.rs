@@ -16,7 +16,8 @@ use crate::provider::{ParsedKey, seed};
 pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<SecretBytes> {
     let decoded = seed::decode(key_type, pkcs8)?;
     let pair = pair(key_type, decoded.seed)?;
-    decoded.check(pair.public_key().as_ref(), || {
+    decoded.check_public(pair.public_key().as_ref())?;
+    decoded.check_expanded(|| {
         let expanded = pair.private_key().as_raw_bytes().map_err(internal)?;
         Ok(SecretBytes::copy_from(expanded.as_ref()))
     })?;

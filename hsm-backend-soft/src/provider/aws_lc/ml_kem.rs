@@ -13,7 +13,8 @@ use crate::provider::{ParsedKey, seed};
 pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<SecretBytes> {
     let decoded = seed::decode(key_type, pkcs8)?;
     let Expanded { private, public } = expand(key_type, decoded.seed)?;
-    decoded.check(&public, || Ok(private))?;
+    decoded.check_public(&public)?;
+    decoded.check_expanded(|| Ok(private))?;
     Ok(SecretBytes::copy_from(decoded.seed))
 }
 

@@ -67,6 +67,11 @@ impl X25519Key {
             key,
         })
     }
+
+    /// The public half.
+    pub(super) fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
 }
 
 impl ParsedKey for X25519Key {

@@ -1,5 +1,5 @@
-//! Public keys that are one string of bytes, named by their algorithm: ML-DSA (FIPS 204) and ML-KEM (FIPS 203). What is a
-//! valid one, and verification.
+//! Public keys that are one string of bytes, named by their algorithm: ML-DSA (FIPS 204), ML-KEM (FIPS 203) and X-Wing. What
+//! is a valid one, and verification.
 
 use ml_dsa::{MlDsa44, MlDsa65, MlDsa87, MlDsaParams, Signature, VerifyingKey};
 use ml_kem::{EncapsulationKey, MlKem512, MlKem768, MlKem1024, TryKeyInit};
@@ -22,6 +22,11 @@ pub(super) fn check(key_type: KeyType, raw: &[u8]) -> Result<()> {
         KeyType::MlKem512 => EncapsulationKey::<MlKem512>::new_from_slice(raw).is_ok(),
         KeyType::MlKem768 => EncapsulationKey::<MlKem768>::new_from_slice(raw).is_ok(),
         KeyType::MlKem1024 => EncapsulationKey::<MlKem1024>::new_from_slice(raw).is_ok(),
+        // The rest is an X25519 key, which every string of 32 bytes is.
+        KeyType::XWing => {
+            EncapsulationKey::<MlKem768>::new_from_slice(&raw[..self::len(KeyType::MlKem768)])
+                .is_ok()
+        }
         // Every string of the right length is an ML-DSA key (FIPS 204 section 7.2).
         _ => true,
     };
@@ -58,7 +63,7 @@ fn verify_with<P: MlDsaParams>(key: &[u8], message: &[u8], signature: &[u8]) -> 
     }
 }
 
-/// Length of a public key: FIPS 204 table 2, FIPS 203 table 3.
+/// Length of a public key: FIPS 204 table 2, FIPS 203 table 3, draft-connolly-cfrg-xwing-kem-10 section 5.1.
 const fn len(key_type: KeyType) -> usize {
     match key_type {
         KeyType::MlDsa44 => 1312,
@@ -67,6 +72,7 @@ const fn len(key_type: KeyType) -> usize {
         KeyType::MlKem512 => 800,
         KeyType::MlKem768 => 1184,
         KeyType::MlKem1024 => 1568,
+        KeyType::XWing => 1216,
         _ => 0,
     }
 }

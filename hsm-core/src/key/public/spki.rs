@@ -131,7 +131,7 @@ pub(super) fn rsa_type(modulus: &[u8]) -> Result<KeyType> {
 
 fn unknown(what: &str, oid: ObjectIdentifier) -> Error {
     invalid(format!(
-        "unknown {what} {oid}; expected RSA, Ed25519, X25519, ML-DSA, ML-KEM, or EC on P-256, P-384, P-521 or secp256k1"
+        "unknown {what} {oid}; expected RSA, Ed25519, X25519, ML-DSA, ML-KEM, X-Wing, or EC on P-256, P-384, P-521 or secp256k1"
     ))
 }
 
@@ -144,8 +144,8 @@ const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// Algorithms without parameters whose key is the bit string as it is: RFC 8410 section 3, RFC 9881 section 2, RFC 9935
-/// section 3.
-const BARE: [(ObjectIdentifier, KeyType); 8] = [
+/// section 3, draft-connolly-cfrg-xwing-kem-10 section 7.
+const BARE: [(ObjectIdentifier, KeyType); 9] = [
     (ObjectIdentifier::new_unwrap("1.3.101.110"), KeyType::X25519),
     (
         ObjectIdentifier::new_unwrap("1.3.101.112"),
@@ -174,6 +174,10 @@ const BARE: [(ObjectIdentifier, KeyType); 8] = [
     (
         ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3"),
         KeyType::MlKem1024,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.3.6.1.4.1.62253.25722"),
+        KeyType::XWing,
     ),
 ];
 

@@ -353,9 +353,12 @@ fn ml_kem_keys_that_are_not_reduced_are_refused() {
     let mut raw = PublicKey::from_pem(ML_KEM_768_PEM).unwrap().raw;
     raw[0] = 0xff;
     raw[1] |= 0x0f;
-    let error = PublicKey::from_raw(KeyType::MlKem768, raw).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.message().contains("below its modulus"), "{error}");
+    let x_wing = [&raw[..], &[9; 32]].concat();
+    for (key_type, raw) in [(KeyType::MlKem768, raw.into()), (KeyType::XWing, x_wing)] {
+        let error = PublicKey::from_raw(key_type, raw).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.message().contains("below its modulus"), "{error}");
+    }
 }
 
 #[test]
@@ -405,7 +408,7 @@ fn a_bad_web_key_is_refused_by_member() {
 proptest! {
     #[test]
     fn whatever_der_is_read_is_written_back_the_same(
-        at in 0usize..400, flip in 1u8..=255, which in 0usize..10
+        at in 0usize..400, flip in 1u8..=255, which in 0usize..11
     ) {
         let keys = keys();
         let mut der = keys[which % keys.len()].to_spki_der().unwrap();
@@ -441,7 +444,10 @@ fn keys() -> Vec<PublicKey> {
     keys.push(PublicKey::from_raw(KeyType::Ed25519, hex(ED25519)).unwrap());
     keys.push(PublicKey::from_raw(KeyType::X25519, hex(ED25519)).unwrap());
     keys.push(PublicKey::from_pem(ML_DSA_65_PEM).unwrap());
-    keys.push(PublicKey::from_pem(ML_KEM_768_PEM).unwrap());
+    let ml_kem = PublicKey::from_pem(ML_KEM_768_PEM).unwrap();
+    let x_wing = [ml_kem.as_raw(), &hex(ED25519)].concat();
+    keys.push(ml_kem);
+    keys.push(PublicKey::from_raw(KeyType::XWing, x_wing).unwrap());
     keys
 }
 

@@ -83,6 +83,27 @@ pub async fn encapsulations_of_the_wrong_length_are_refused<D: Device>(make: imp
     }
 }
 
+/// draft-connolly-cfrg-xwing-kem-10 appendix C, the first vector.
+pub async fn x_wing_secrets_are_the_published_ones<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let (key_type, algorithm) = (KeyType::XWing, Algorithm::XWing);
+    if !has(&device, key_type, algorithm) {
+        return;
+    }
+    let seed = "7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26";
+    let pkcs8 = format!("3034020100300d060b2b0601040183e62d81c87a0420{seed}");
+    let key = TestKey::import(&device, key_type, data_usages(key_type), &hex(&pkcs8)).await;
+    let public = include_bytes!("../vectors/x_wing.pub");
+    assert_eq!(key.public().as_raw(), public, "the public half");
+    let ciphertext = include_bytes!("../vectors/x_wing.ciphertext");
+    let received = ok(
+        key.loaded.decapsulate(algorithm, ciphertext).await,
+        algorithm,
+    );
+    let secret = "d2df0522128f09dd8e2c92b1e905c793d8f57a54c3da25861f10bf4ca613e384";
+    assert!(received.expose() == hex(secret), "appendix C: {algorithm}");
+}
+
 /// Secrets of Wycheproof, `mlkem_*_test.json`, test 2.
 pub async fn ml_kem_secrets_are_the_published_ones<D: Device>(make: impl Fn() -> D) {
     let device = make();

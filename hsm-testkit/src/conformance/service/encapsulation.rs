@@ -9,10 +9,11 @@ use super::super::{fails, ok};
 use super::signing::unsupported;
 use super::*;
 
-const KEMS: [(KeyType, Algorithm); 3] = [
+const KEMS: [(KeyType, Algorithm); 4] = [
     (KeyType::MlKem512, Algorithm::MlKem512),
     (KeyType::MlKem768, Algorithm::MlKem768),
     (KeyType::MlKem1024, Algorithm::MlKem1024),
+    (KeyType::XWing, Algorithm::XWing),
 ];
 
 /// What is encapsulated to a key decapsulates with the version that it was encapsulated to, also after a rotation.
@@ -115,7 +116,7 @@ pub async fn post_quantum_keys_come_back_the_same(make: impl AsyncFn() -> Servic
         caller.try_create("transport", transport).await,
         "a transport key",
     );
-    for key_type in [KeyType::MlDsa65, KeyType::MlKem768] {
+    for key_type in [KeyType::MlDsa65, KeyType::MlKem768, KeyType::XWing] {
         let usages = data_usages(key_type);
         let from = key_type.name();
         let made = caller
