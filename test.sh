@@ -26,6 +26,15 @@ cargo fmt --manifest-path fuzz/Cargo.toml --check
 step "lints"
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 
+step "the software device in pure Rust: no C compiler, and no crate that asks for one"
+for features in "" rust-crypto; do
+    CC=/bin/false CXX=/bin/false cargo clippy -p hsm-backend-soft --no-default-features --features "$features" -- -D warnings
+done
+c_crates=$(cargo tree -p hsm-backend-soft --no-default-features --features rust-crypto -e normal,build,dev --prefix none |
+    grep -E '^(aws-lc|cc|cmake|ring)' || true)
+[[ -z $c_crates ]] || die "built from C: $c_crates"
+CC=/bin/false CXX=/bin/false cargo test -p hsm-backend-soft --no-default-features --features rust-crypto --test rust_crypto conformance
+
 step "documentation"
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features
 

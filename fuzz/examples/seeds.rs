@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     audit_frames()?;
     pkcs8_import()?;
+    private_key()?;
     protector_file()?;
     public_key()?;
     request()?;
@@ -32,6 +33,21 @@ fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
         .join(target);
     fs::create_dir_all(&folder)?;
     Ok(fs::write(folder.join(name), bytes)?)
+}
+
+fn private_key() -> Done {
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hsm-client/tests/keys");
+    for name in [
+        "ed25519.pk8.pem",
+        "p256.sec1.pem",
+        "p521.jwk",
+        "rsa.jwk",
+        "rsa.pkcs1.pem",
+        "x25519.jwk",
+    ] {
+        seed("private_key", name, fs::read(keys.join(name))?)?;
+    }
+    Ok(())
 }
 
 fn audit_frames() -> Done {

@@ -1,6 +1,7 @@
 //! [`SoftDevice`]: the [`Device`] of this crate. It decides and seals; a provider does the cryptography.
 
 use std::fmt;
+#[cfg(feature = "aws-lc")]
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,16 +15,17 @@ use hsm_core::{
 use crate::error::invalid;
 use crate::health::Health;
 use crate::loaded::SoftKey;
+use crate::options::{CryptoProvider, SoftDeviceOptions};
+#[cfg(feature = "aws-lc")]
 use crate::protector::Protector;
 use crate::provider::Provider;
-use crate::provider::aws_lc::AwsLc;
 use crate::root::Root;
 use crate::seal::{self, SALT_LEN};
 use crate::self_test;
 
-/// The software device: keys in this process, sealed under a domain key that rests under a [`Protector`].
+/// The software device: keys in this process, sealed under a domain key that rests under a [`Protector`](crate::Protector).
 ///
-/// Its contract is that of [`Device`]. `create`, `open` and `change_protector` read and write files, and stretch a
+/// Its contract is that of [`Device`]. [`options`](Self::options) chooses who does the cryptography. `create`, `open` and `change_protector` read and write files, and stretch a
 /// passphrase for about a tenth of a second: they block the calling thread.
 ///
 /// Clones would be two devices over one root; share one in an `Arc` instead.
@@ -33,38 +35,43 @@ pub struct SoftDevice {
 }
 
 impl SoftDevice {
-    /// Makes a device with a fresh domain key, which rests at `path` under `protector`. Its power-on self-tests have
-    /// passed.
+    /// Makes a device over aws-lc-rs with a fresh domain key, which rests at `path` under `protector`.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](ErrorKind::Conflict) if there is a file at `path`, [`InvalidInput`](ErrorKind::InvalidInput) for an
-    /// empty passphrase or a key file that others can read, [`DeviceFailed`](ErrorKind::DeviceFailed) if a self-test or
-    /// the file system fails.
+    /// As [`SoftDeviceOptions::create`].
+    #[cfg(feature = "aws-lc")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn create(path: &Path, protector: &Protector) -> Result<Self> {
-        Self::power_on(&AwsLc, |provider| Root::create(path, protector, provider))
+        Self::options(CryptoProvider::AwsLc).create(path, protector)
     }
 
-    /// Opens the device whose domain key rests at `path`. Its power-on self-tests have passed.
+    /// Opens the device whose domain key rests at `path`, over aws-lc-rs.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no file at `path`,
-    /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a wrong passphrase or key file, or the wrong kind of
-    /// protector, [`InvalidInput`](ErrorKind::InvalidInput) for a key file that others can read,
-    /// [`Damaged`](ErrorKind::Damaged) if the file was altered, [`DeviceFailed`](ErrorKind::DeviceFailed) if the device
-    /// was zeroized, or a self-test or the file system fails.
+    /// As [`SoftDeviceOptions::open`].
+    #[cfg(feature = "aws-lc")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn open(path: &Path, protector: &Protector) -> Result<Self> {
-        Self::power_on(&AwsLc, |_| Root::open(path, protector))
+        Self::options(CryptoProvider::AwsLc).open(path, protector)
     }
 
-    /// Makes a device with a fresh domain key that is gone with it: for tests, and for keys that shall not survive.
+    /// Makes a device over aws-lc-rs with a fresh domain key that is gone with it: for tests, and for keys that shall not
+    /// survive.
     ///
     /// # Errors
     ///
-    /// [`DeviceFailed`](ErrorKind::DeviceFailed) if a self-test fails.
+    /// As [`SoftDeviceOptions::in_memory`].
+    #[cfg(feature = "aws-lc")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn in_memory() -> Result<Self> {
-        Self::power_on(&AwsLc, Root::in_memory)
+        Self::options(CryptoProvider::AwsLc).in_memory()
+    }
+
+    /// Begins a device over `provider`.
+    pub const fn options(provider: CryptoProvider) -> SoftDeviceOptions {
+        SoftDeviceOptions::new(provider)
     }
 
     /// Puts the domain key under another protector; the keys stay as they are.

@@ -1,13 +1,15 @@
 //! The software device of the hsm SDK: keys that live in this process, sealed under a domain key that rests under a
 //! passphrase or a key file.
 //!
-//! It implements [`Device`](hsm_core::Device) of `hsm-core` with the primitives of aws-lc-rs. Applications want
-//! `hsm-client`, which puts roles, policies, names and an audit log in front of it.
+//! It implements [`Device`](hsm_core::Device) of `hsm-core` with the primitives of aws-lc-rs, or in pure Rust. Applications
+//! want `hsm-client`, which puts roles, policies, names and an audit log in front of it.
 //!
 //! ```
 //! use hsm_backend_soft::SoftDevice;
 //! use hsm_core::{Algorithm, Binding, Device, KeySpec, KeyType, LoadedKey, SignInput, Usage, Usages};
 //!
+//! # #[cfg(not(feature = "aws-lc"))] fn main() {}
+//! # #[cfg(feature = "aws-lc")] fn main() -> hsm_core::Result<()> {
 //! # futures_executor::block_on(async {
 //! let device = SoftDevice::in_memory()?;
 //! let spec = KeySpec::new(KeyType::EcP384, Usages::of(&[Usage::Sign, Usage::Verify]))?;
@@ -18,24 +20,36 @@
 //! let signature = key.sign(Algorithm::Es384, document).await?;
 //! key.verify(Algorithm::Es384, document, &signature).await?;
 //! # Ok::<(), hsm_core::Error>(())
-//! # })?;
-//! # Ok::<(), hsm_core::Error>(())
+//! # })
+//! # }
 //! ```
 //!
 //! # Map
 //!
-//! - [`SoftDevice`]: create one, open one, or make one [in memory](SoftDevice::in_memory).
+//! - [`SoftDevice`]: create one, open one, or make one [in memory](SoftDeviceOptions::in_memory).
+//! - [`CryptoProvider`]: who does the cryptography; the first of [`SoftDeviceOptions`].
 //! - [`Protector`]: what stands before the domain key, a passphrase or a key file.
 //! - [`ProtectorFile`]: what lies on disk; public so that tools and fuzzers can read it.
 //!
-//! The formats of sealed keys, exported keys and protector files stand in `docs/sealed_key.md`.
+//! The formats of sealed keys, exported keys and protector files stand in `docs/sealed_key.md`, what each provider has and
+//! costs in `docs/providers.md`.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `aws-lc` (default) | [`CryptoProvider::AwsLc`] and what takes it by itself: [`SoftDevice::create`], [`SoftDevice::open`], [`SoftDevice::in_memory`]. Needs a C compiler |
+//! | `rust-crypto` | [`CryptoProvider::RustCrypto`]: pure Rust. Read of its RSA before you take it |
+//!
+//! A feature adds a provider and changes no call. With `default-features = false` and `rust-crypto` the crate builds
+//! without a C compiler; with neither it has no device, only the formats.
 //!
 //! # What a software device cannot promise
 //!
 //! Keys are in the memory of the process that uses them. Who can read that memory (root, a debugger, a hole in the
 //! application, the hypervisor) can read every key that is loaded, and the domain key. The domain key has a page of its
 //! own that is locked in memory and left out of core dumps, if the system allows
-//! ([`memory_is_locked`](SoftDevice::memory_is_locked)). Loaded keys live in the heap of aws-lc, which wipes them when
+//! ([`memory_is_locked`](SoftDevice::memory_is_locked)). Loaded keys live in the heap of the provider, which wipes them when
 //! they are dropped but does not lock them; encrypt swap, and turn core dumps off.
 //!
 //! An old copy of the protector file opens with the protector it was made under, for ever: changing a passphrase does
@@ -50,6 +64,10 @@
 //! [`DeviceFailed`](hsm_core::ErrorKind::DeviceFailed); after zeroization, everything does, for good.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(any(feature = "aws-lc", feature = "rust-crypto")),
+    expect(dead_code, reason = "a crate without a provider has no device")
+)]
 
 mod device;
 mod error;
@@ -57,6 +75,7 @@ mod header;
 mod health;
 mod loaded;
 mod memory;
+mod options;
 mod protector;
 mod provider;
 mod root;
@@ -65,4 +84,5 @@ mod self_test;
 mod wrapped;
 
 pub use device::SoftDevice;
+pub use options::{CryptoProvider, SoftDeviceOptions};
 pub use protector::{Protector, ProtectorFile};

@@ -1,8 +1,15 @@
 //! The seam between the device and the cryptography under it. A provider knows algorithms and nothing of sealing,
 //! usages that a key lacks, or policies; the device knows those and no algorithm.
 
+mod aes;
+#[cfg(feature = "aws-lc")]
 pub(crate) mod aws_lc;
+mod encoding;
+mod rsa;
+#[cfg(feature = "rust-crypto")]
+pub(crate) mod rust_crypto;
 mod seed;
+mod x_wing;
 
 use std::fmt::Debug;
 
@@ -11,7 +18,7 @@ use hsm_core::{
     PublicKey, Result, SecretBytes, SignInput, Usages,
 };
 
-use crate::error::unsupported;
+use crate::error::{invalid, unsupported};
 
 /// An implementation of every primitive.
 ///
@@ -130,4 +137,19 @@ pub(crate) trait ParsedKey: Debug + Send + Sync {
     ) -> Result<SecretBytes> {
         Err(unsupported(algorithm))
     }
+}
+
+/// The fixed data of SP 800-108 section 4.1: `label ‖ 0x00 ‖ context ‖ L`, with L the length in bits.
+fn kbkdf_fixed_data(parameters: DeriveParameters<'_>, len: usize) -> Result<Vec<u8>> {
+    let bits = len
+        .checked_mul(8)
+        .and_then(|bits| u32::try_from(bits).ok())
+        .ok_or_else(|| invalid("the derived secret is too long"))?;
+    Ok([
+        parameters.salt_or_label,
+        &[0],
+        parameters.info_or_context,
+        &bits.to_be_bytes(),
+    ]
+    .concat())
 }

@@ -20,7 +20,8 @@ use hsm_core::{Error, ErrorKind, PublicKey, Result, Space, Store};
 use hsm_store::{EmbeddedStore, read_stream_files};
 use pollster::block_on;
 
-use crate::open::{Folder, Url};
+use crate::open::Folder;
+use crate::url::Url;
 
 /// Journal records read at once.
 const BATCH: usize = 512;
@@ -90,7 +91,7 @@ pub fn verify(
     audit_key: &PublicKey,
     mut visit: impl FnMut(Record<'_>),
 ) -> Result<Report> {
-    let Url::Soft(path) = Url::parse(url)? else {
+    let Url::Soft(path) = url.parse()? else {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             "only a HSM in a folder can be verified offline",

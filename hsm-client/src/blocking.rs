@@ -165,9 +165,19 @@ impl Session {
     pub fn import<A: KeyKind>(
         &self,
         name: &str,
-        material: SecretBytes,
+        material: impl Into<SecretBytes>,
     ) -> CreateKey<'_, crate::Key<A>> {
         CreateKey(self.0.import(name, material))
+    }
+
+    /// As [`crate::Session::import_any`].
+    pub fn import_any(
+        &self,
+        name: &str,
+        spec: KeySpec,
+        material: impl Into<SecretBytes>,
+    ) -> CreateKey<'_, crate::AnyKey> {
+        CreateKey(self.0.import_any(name, spec, material))
     }
 
     /// As [`crate::Session::import_wrapped`].

@@ -48,13 +48,16 @@ mod open;
 #[cfg(doctest)]
 mod pages;
 mod session;
+mod url;
 
 pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
 pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
 pub use session::Session;
+pub use url::Url;
 
+pub use hsm_core::key::KeyMaterial;
 pub use hsm_core::key::typed as kinds;
 pub use hsm_core::lifecycle;
 pub use hsm_core::limits;

@@ -1,4 +1,4 @@
-//! From a URL to an engine: the one place that names backends.
+//! From a URL to an engine: the one place that puts backends together.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -12,30 +12,7 @@ use hsm_store::{AuditLog, EmbeddedStore};
 
 use crate::hsm::{OpenOptions, RequestIds, Setup, Unlock};
 use crate::local::Local;
-
-/// Where an HSM is.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Url {
-    /// `memory:`
-    Memory,
-    /// `soft:PATH`
-    Soft(PathBuf),
-}
-
-impl Url {
-    pub(crate) fn parse(url: &str) -> Result<Self> {
-        match url.split_once(':') {
-            Some(("memory", "")) => Ok(Self::Memory),
-            Some(("soft", path)) if !path.is_empty() && !path.contains('\0') => {
-                Ok(Self::Soft(path.into()))
-            }
-            _ => Err(Error::new(
-                ErrorKind::InvalidInput,
-                "the URL of an HSM is `soft:PATH` (a folder) or `memory:`",
-            )),
-        }
-    }
-}
+use crate::url::Url;
 
 /// What lies where in the folder of a software HSM.
 pub(crate) struct Folder(PathBuf);
@@ -86,7 +63,7 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
         settings,
     };
     let clock = options.clock.clone();
-    match Url::parse(url)? {
+    match url.parse()? {
         Url::Memory => {
             let parts = Parts {
                 device: Arc::new(SoftDevice::in_memory()?),
@@ -124,7 +101,7 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
 }
 
 pub(crate) async fn open(url: &str, options: OpenOptions) -> Result<(Local, RequestIds)> {
-    match Url::parse(url)? {
+    match url.parse()? {
         Url::Memory => Err(Error::new(
             ErrorKind::NotFound,
             "an HSM in memory is gone when it is closed; create it",
@@ -274,34 +251,5 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // Gone already if it was published.
         drop(fs::remove_dir_all(&self.path));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_told_apart() {
-        assert_eq!(Url::parse("memory:").unwrap(), Url::Memory);
-        assert_eq!(
-            Url::parse("soft:./dev.hsm").unwrap(),
-            Url::Soft("./dev.hsm".into())
-        );
-        for bad in [
-            "",
-            "soft",
-            "soft:",
-            "dev.hsm",
-            "memory:x",
-            "https://pool.example",
-            "soft:a\0b",
-        ] {
-            assert_eq!(
-                Url::parse(bad).unwrap_err().kind(),
-                ErrorKind::InvalidInput,
-                "{bad}"
-            );
-        }
     }
 }

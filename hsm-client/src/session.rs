@@ -64,10 +64,37 @@ impl Session {
         CreateKey::new(self, name, Ok(spec), Source::Generate)
     }
 
-    /// Imports a key that the caller holds in clear: PKCS#8 DER, or raw octets for symmetric keys.
-    pub fn import<A: KeyKind>(&self, name: &str, material: SecretBytes) -> CreateKey<'_, Key<A>> {
+    /// Imports a key that the caller holds in clear: PKCS#8 DER, or raw octets for symmetric keys. [`KeyMaterial`](hsm_core::key::KeyMaterial) reads
+    /// PEM and JSON Web Keys.
+    ///
+    /// ```
+    /// use hsm_client::kinds::EcdsaP256;
+    /// use hsm_client::{KeyMaterial, Session};
+    ///
+    /// # async fn with(session: Session, pem: &[u8]) -> hsm_client::Result<()> {
+    /// let key = session
+    ///     .import::<EcdsaP256>("invoices", KeyMaterial::from_pem(pem)?)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn import<A: KeyKind>(
+        &self,
+        name: &str,
+        material: impl Into<SecretBytes>,
+    ) -> CreateKey<'_, Key<A>> {
         let spec = A::spec();
-        CreateKey::new(self, name, spec, Source::Clear(material))
+        CreateKey::new(self, name, spec, Source::Clear(material.into()))
+    }
+
+    /// Imports a key of a type that is known only at run time, such as that of [`KeyMaterial::key_type`](hsm_core::key::KeyMaterial::key_type).
+    pub fn import_any(
+        &self,
+        name: &str,
+        spec: KeySpec,
+        material: impl Into<SecretBytes>,
+    ) -> CreateKey<'_, AnyKey> {
+        CreateKey::new(self, name, Ok(spec), Source::Clear(material.into()))
     }
 
     /// Imports a key that was [exported](Key::export) from an HSM that knows the same transport key.

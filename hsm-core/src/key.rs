@@ -2,6 +2,7 @@
 
 mod attributes;
 mod id;
+mod material;
 mod public;
 mod sealed;
 mod spec;
@@ -10,6 +11,7 @@ pub mod typed;
 pub use attributes::{Attributes, AttributesUpdate, Origin, Tags};
 pub(crate) use id::check_name;
 pub use id::{KeyName, KeyRef, VersionId};
+pub use material::KeyMaterial;
 pub use public::{Jwk, PublicKey};
 pub use sealed::{Binding, SealedKey};
 pub use spec::{KeySpec, Usage, Usages};

@@ -12,13 +12,12 @@ mod ml_kem;
 mod random;
 mod rsa;
 mod x25519;
-mod x_wing;
 
-use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usage, Usages};
-use pkcs8::PrivateKeyInfoRef;
+use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
 
-use super::{ParsedKey, Provider, seed};
-use crate::error::{failed, invalid};
+use super::aes::AesKey;
+use super::{ParsedKey, Provider, encoding, seed, x_wing};
+use crate::error::{bad_material, internal, unsupported_type};
 
 /// The provider over aws-lc-rs.
 #[derive(Debug)]
@@ -46,37 +45,18 @@ impl Provider for AwsLc {
     }
 
     fn decode(&self, key_type: KeyType, encoded: &[u8]) -> Result<SecretBytes> {
-        // aws-lc alone would take bytes after the key and drop them.
-        if key_type.is_asymmetric() && PrivateKeyInfoRef::try_from(encoded).is_err() {
-            return Err(invalid(format!(
-                "not exactly one private key of type {key_type} in PKCS#8 DER"
-            )));
-        }
         match key_type.info().family {
             KeyFamily::Rsa => rsa::decode(key_type, encoded),
             KeyFamily::Ec => ec::decode(key_type, encoded),
             KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
             KeyFamily::Okp => ed25519::decode(encoded),
-            KeyFamily::Akp if key_type == KeyType::XWing => x_wing::decode(encoded),
-            KeyFamily::Akp if is_kem(key_type) => ml_kem::decode(key_type, encoded),
-            KeyFamily::Akp => ml_dsa::decode(key_type, encoded),
-            _ if encoded.len() == key_type.byte_len() => Ok(SecretBytes::copy_from(encoded)),
-            _ => Err(invalid(format!(
-                "a key of type {key_type} is {} bytes long, not {}",
-                key_type.byte_len(),
-                encoded.len()
-            ))),
+            KeyFamily::Akp => seed::decode(&Self, key_type, encoded),
+            _ => encoding::decode_octets(key_type, encoded),
         }
     }
 
     fn encode(&self, key_type: KeyType, material: &[u8]) -> Result<SecretBytes> {
-        match key_type.info().family {
-            KeyFamily::Ec => ec::encode(key_type, material),
-            KeyFamily::Okp if key_type == KeyType::X25519 => Ok(x25519::encode(material)),
-            KeyFamily::Okp => ed25519::encode(material),
-            KeyFamily::Akp => seed::encode(key_type, material),
-            _ => Ok(SecretBytes::copy_from(material)),
-        }
+        encoding::encode(key_type, material)
     }
 
     fn parse(
@@ -95,7 +75,9 @@ impl Provider for AwsLc {
             KeyType::Ed25519 => Box::new(ed25519::Ed25519Key::parse(material)?),
             KeyType::X25519 => Box::new(x25519::X25519Key::parse(material)?),
             KeyType::Aes128 | KeyType::Aes192 | KeyType::Aes256 => {
-                Box::new(aes::AesKey::parse(key_type, usages, material)?)
+                Box::new(AesKey::<aes::AwsLcCiphers>::parse(
+                    key_type, usages, material,
+                )?)
             }
             KeyType::HmacSha256 | KeyType::HmacSha384 | KeyType::HmacSha512 => {
                 Box::new(mac::MacKey::parse(key_type, material)?)
@@ -106,31 +88,9 @@ impl Provider for AwsLc {
             KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
                 Box::new(ml_kem::MlKemKey::parse(key_type, material)?)
             }
-            KeyType::XWing => Box::new(x_wing::XWingKey::parse(material)?),
+            KeyType::XWing => Box::new(x_wing::XWingKey::parse(&Self, material)?),
             KeyType::Kdk256 => Box::new(kdf::DerivationKey::parse(material)),
             _ => return Err(unsupported_type(key_type)),
         })
     }
-}
-
-fn is_kem(key_type: KeyType) -> bool {
-    key_type.info().usages.contains(Usage::Encapsulate)
-}
-
-/// The registry knows a key type that this provider does not.
-fn unsupported_type(key_type: KeyType) -> hsm_core::Error {
-    hsm_core::Error::new(
-        hsm_core::ErrorKind::Unsupported,
-        format!("the software device has no keys of type {key_type}"),
-    )
-}
-
-/// aws-lc failed where it should not: out of memory, or without randomness.
-fn internal<E>(_: E) -> hsm_core::Error {
-    failed("the cryptographic library failed")
-}
-
-/// Material that was sealed once and no longer parses.
-fn bad_material<E>(_: E) -> hsm_core::Error {
-    crate::error::damaged("the key material does not parse")
 }

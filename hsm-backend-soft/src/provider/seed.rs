@@ -1,106 +1,95 @@
-//! Post-quantum private keys in PKCS#8 (RFC 9881 section 6, RFC 9935 section 6): the seed goes out; the seed, or the seed
-//! with the expanded key, comes in. X-Wing knows the seed only, without a tag (draft-connolly-cfrg-xwing-kem-10).
+//! Post-quantum private keys: the seed that a sealed key holds, what stands beside it in PKCS#8 (RFC 9881 section 6, RFC 9935
+//! section 6, draft-connolly-cfrg-xwing-kem-10), and what follows from it.
 
-use hsm_core::{Error, KeyType, Result, SecretBytes};
+use hsm_core::{KeyType, PublicKey, Result, SecretBytes};
+use ml_dsa::{ExpandedSigningKey, MlDsa44, MlDsa65, MlDsa87, MlDsaParams};
+use ml_kem::array::sizes::U64;
+use ml_kem::{FromSeed, MlKem512, MlKem768, MlKem1024, Seed};
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::der::{Decode, Reader, SliceReader};
-use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::error::invalid;
+use super::Provider;
+use super::encoding::{self, OCTET_STRING, SEED, SEQUENCE, not_pkcs8};
+use crate::error::{bad_material, invalid, unsupported_type};
 
-/// What PKCS#8 says of a key.
-pub(super) struct Decoded<'a> {
-    /// The seed.
-    pub(super) seed: &'a [u8],
-    /// The expanded key that stands beside the seed.
-    expanded: Option<&'a [u8]>,
-    /// The public key.
-    public: Option<&'a [u8]>,
-}
-
-impl Decoded<'_> {
-    /// Checks that a public key beside the seed follows from it.
-    pub(super) fn check_public(&self, public: &[u8]) -> Result<()> {
-        if let Some(claimed) = self.public
-            && claimed != public
-        {
-            return Err(invalid("the public key does not belong to the seed"));
-        }
-        Ok(())
-    }
-
-    /// Checks that an expanded key beside the seed follows from it. `expanded` computes the right one.
-    pub(super) fn check_expanded(
-        &self,
-        expanded: impl FnOnce() -> Result<SecretBytes>,
-    ) -> Result<()> {
-        if let Some(claimed) = self.expanded
-            && !bool::from(claimed.ct_eq(expanded()?.expose()))
-        {
-            return Err(invalid("the expanded key does not belong to the seed"));
-        }
-        Ok(())
-    }
-}
-
-/// Reads PKCS#8. The seed is of the right length; whether the rest follows from it, the checks of [`Decoded`] tell.
-pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<Decoded<'_>> {
-    let not_this = || {
-        invalid(format!(
-            "not a private key of type {key_type} in PKCS#8 DER (RFC 9881, RFC 9935)"
-        ))
-    };
-    let info = PrivateKeyInfoRef::try_from(pkcs8).map_err(|_| not_this())?;
-    if Some(info.algorithm.oid) != oid(key_type) || info.algorithm.parameters.is_some() {
-        return Err(not_this());
-    }
-    let public = info
-        .public_key
-        .map(|public| public.as_bytes().unwrap_or_default());
+/// Makes material of PKCS#8 with the seed, or the seed and the expanded key. What stands beside the seed must follow from it.
+pub(super) fn decode(
+    provider: &dyn Provider,
+    key_type: KeyType,
+    pkcs8: &[u8],
+) -> Result<SecretBytes> {
+    let info = encoding::parse(key_type, pkcs8)?;
     let (seed, expanded) = match info.private_key.as_bytes() {
         seed if key_type == KeyType::XWing => (seed, None),
         [SEED, len, seed @ ..] if usize::from(*len) == seed.len() => (seed, None),
         choice @ [SEQUENCE, ..] => {
-            let (seed, expanded) = both(choice).map_err(|_| not_this())?;
+            let (seed, expanded) = both(choice).map_err(|_| not_pkcs8(key_type))?;
             (seed, Some(expanded))
         }
         [OCTET_STRING, ..] => return Err(expanded_only()),
-        _ => return Err(not_this()),
+        _ => return Err(not_pkcs8(key_type)),
     };
     if seed.len() != key_type.byte_len() {
-        return Err(not_this());
+        return Err(not_pkcs8(key_type));
     }
-    Ok(Decoded {
-        seed,
-        expanded,
-        public,
-    })
+    if let Some(claimed) = info.public_key {
+        let key = provider.parse(key_type, key_type.info().usages, seed)?;
+        if key.public().map(PublicKey::as_raw) != claimed.as_bytes() {
+            return Err(invalid("the public key does not belong to the seed"));
+        }
+    }
+    if let Some(claimed) = expanded
+        && !bool::from(claimed.ct_eq(expand(key_type, seed)?.expose()))
+    {
+        return Err(invalid("the expanded key does not belong to the seed"));
+    }
+    Ok(SecretBytes::copy_from(seed))
 }
 
-/// The PKCS#8 of a seed.
-pub(super) fn encode(key_type: KeyType, seed: &[u8]) -> Result<SecretBytes> {
-    let oid = oid(key_type).ok_or_else(Error::crypto)?;
-    let oid = oid.as_bytes();
-    let (oid_len, seed_len) = (len_byte(oid.len()), len_byte(seed.len()));
-    let tag: &[u8] = match key_type {
-        KeyType::XWing => &[],
-        _ => &[SEED, seed_len],
-    };
-    let private_len = len_byte(tag.len()) + seed_len;
-    let head = [
-        &[SEQUENCE, 3 + 4 + oid_len + 2 + private_len, 2, 1, 0][..], // version 0
-        &[SEQUENCE, 2 + oid_len, OBJECT_IDENTIFIER, oid_len],
-        oid,
-        &[OCTET_STRING, private_len],
-        tag,
-    ]
-    .concat();
-    Ok(SecretBytes::init_with(head.len() + seed.len(), |out| {
-        let (prefix, rest) = out.split_at_mut(head.len());
-        prefix.copy_from_slice(&head);
-        rest.copy_from_slice(seed);
-    }))
+/// The expanded key that FIPS 204 and FIPS 203 make of a seed.
+pub(super) fn expand(key_type: KeyType, seed: &[u8]) -> Result<SecretBytes> {
+    match key_type {
+        KeyType::MlDsa44 => ml_dsa_with::<MlDsa44>(seed),
+        KeyType::MlDsa65 => ml_dsa_with::<MlDsa65>(seed),
+        KeyType::MlDsa87 => ml_dsa_with::<MlDsa87>(seed),
+        KeyType::MlKem512 => ml_kem_with::<MlKem512>(seed),
+        KeyType::MlKem768 => ml_kem_with::<MlKem768>(seed),
+        KeyType::MlKem1024 => ml_kem_with::<MlKem1024>(seed),
+        _ => Err(unsupported_type(key_type)),
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "the expanded form is poor for storage, which is why seeds are stored; here it is compared and dropped"
+)]
+fn ml_dsa_with<P: MlDsaParams>(seed: &[u8]) -> Result<SecretBytes> {
+    let seed = Zeroizing::new(ml_dsa::Seed::try_from(seed).map_err(bad_material)?);
+    let mut expanded = ExpandedSigningKey::<P>::from_seed(&seed).to_expanded();
+    let private = SecretBytes::copy_from(&expanded);
+    expanded.as_mut_slice().zeroize();
+    Ok(private)
+}
+
+#[expect(
+    deprecated,
+    reason = "the expanded form is poor for storage, which is why seeds are stored, and all that aws-lc-rs takes"
+)]
+fn ml_kem_with<P>(seed: &[u8]) -> Result<SecretBytes>
+where
+    P: FromSeed<SeedSize = U64>,
+    P::DecapsulationKey: ml_kem::ExpandedKeyEncoding,
+{
+    use ml_kem::ExpandedKeyEncoding;
+
+    let seed = Zeroizing::new(Seed::try_from(seed).map_err(bad_material)?);
+    let (private, _) = P::from_seed(&seed);
+    let mut expanded = private.to_expanded_bytes();
+    let private = SecretBytes::copy_from(&expanded);
+    expanded.as_mut_slice().zeroize();
+    Ok(private)
 }
 
 /// Seed and expanded key of the form that has both.
@@ -115,35 +104,9 @@ fn both(bytes: &[u8]) -> pkcs8::der::Result<(&[u8], &[u8])> {
     Ok(both)
 }
 
-fn expanded_only() -> Error {
+fn expanded_only() -> hsm_core::Error {
     invalid(
         "the PKCS#8 holds the expanded key without the seed that it was made from; this HSM keeps seeds, so export the \
          key again with its seed",
     )
 }
-
-/// A length below 128, as DER writes it. Everything here is: the longest is 84.
-fn len_byte(len: usize) -> u8 {
-    len.to_le_bytes()[0]
-}
-
-/// The algorithm identifier: NIST's computer security objects register, and the draft of X-Wing.
-fn oid(key_type: KeyType) -> Option<ObjectIdentifier> {
-    Some(ObjectIdentifier::new_unwrap(match key_type {
-        KeyType::MlDsa44 => "2.16.840.1.101.3.4.3.17",
-        KeyType::MlDsa65 => "2.16.840.1.101.3.4.3.18",
-        KeyType::MlDsa87 => "2.16.840.1.101.3.4.3.19",
-        KeyType::MlKem512 => "2.16.840.1.101.3.4.4.1",
-        KeyType::MlKem768 => "2.16.840.1.101.3.4.4.2",
-        KeyType::MlKem1024 => "2.16.840.1.101.3.4.4.3",
-        KeyType::XWing => "1.3.6.1.4.1.62253.25722",
-        _ => return None,
-    }))
-}
-
-const SEQUENCE: u8 = 0x30;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-
-/// `[0] IMPLICIT OCTET STRING`.
-const SEED: u8 = 0x80;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::device::SoftDevice;
-use crate::provider::aws_lc::AwsLc;
+use crate::options::CryptoProvider;
 use crate::root::Root;
 
 /// What a broken primitive does.
@@ -21,16 +21,22 @@ enum Fault {
 }
 
 /// A provider with one broken primitive, which can be mended.
-#[derive(Debug, Default)]
-struct Broken(Mutex<Option<(Algorithm, Fault)>>);
+#[derive(Debug)]
+struct Broken {
+    right: &'static dyn Provider,
+    fault: Mutex<Option<(Algorithm, Fault)>>,
+}
 
 impl Broken {
-    fn leak(algorithm: Algorithm, fault: Fault) -> &'static Self {
-        Box::leak(Box::new(Self(Mutex::new(Some((algorithm, fault))))))
+    fn leak(right: CryptoProvider, fault: Option<(Algorithm, Fault)>) -> &'static Self {
+        Box::leak(Box::new(Self {
+            right: right.provider(),
+            fault: Mutex::new(fault),
+        }))
     }
 
     fn fault(&self, algorithm: Algorithm) -> Option<Fault> {
-        self.0
+        self.fault
             .lock()
             .filter(|(broken, _)| *broken == algorithm)
             .map(|(_, fault)| fault)
@@ -39,19 +45,19 @@ impl Broken {
 
 impl Provider for &'static Broken {
     fn capabilities(&self) -> Capabilities {
-        AwsLc.capabilities()
+        self.right.capabilities()
     }
     fn random(&self, out: &mut [u8]) -> Result<()> {
-        AwsLc.random(out)
+        self.right.random(out)
     }
     fn generate(&self, key_type: KeyType) -> Result<SecretBytes> {
-        AwsLc.generate(key_type)
+        self.right.generate(key_type)
     }
     fn decode(&self, key_type: KeyType, encoded: &[u8]) -> Result<SecretBytes> {
-        AwsLc.decode(key_type, encoded)
+        self.right.decode(key_type, encoded)
     }
     fn encode(&self, key_type: KeyType, material: &[u8]) -> Result<SecretBytes> {
-        AwsLc.encode(key_type, material)
+        self.right.encode(key_type, material)
     }
     fn parse(
         &self,
@@ -59,7 +65,7 @@ impl Provider for &'static Broken {
         usages: Usages,
         material: &[u8],
     ) -> Result<Box<dyn ParsedKey>> {
-        let right = AwsLc.parse(key_type, usages, material)?;
+        let right = self.right.parse(key_type, usages, material)?;
         Ok(Box::new(BrokenKey {
             right,
             broken: self,
@@ -164,8 +170,10 @@ impl ParsedKey for BrokenKey {
 }
 
 #[test]
-fn the_right_provider_passes() {
-    run(&AwsLc).unwrap();
+fn every_right_provider_passes() {
+    for provider in CryptoProvider::ALL {
+        run(provider.provider()).unwrap();
+    }
 }
 
 #[test]
@@ -209,20 +217,22 @@ fn every_broken_family_is_found() {
         (A::RsaOaep256, Fault::Output),
     ];
     for (algorithm, fault) in cases {
-        let error = run(&Broken::leak(algorithm, fault)).unwrap_err();
-        assert_eq!(
-            error.kind(),
-            ErrorKind::DeviceFailed,
-            "{algorithm} {fault:?}"
-        );
+        for provider in CryptoProvider::ALL {
+            let error = run(&Broken::leak(*provider, Some((algorithm, fault)))).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                ErrorKind::DeviceFailed,
+                "{provider:?} {algorithm} {fault:?}"
+            );
+        }
     }
 }
 
 #[test]
 fn a_device_that_fails_at_power_on_does_not_open() {
-    let broken: &'static &'static Broken =
-        Box::leak(Box::new(Broken::leak(Algorithm::Hs256, Fault::Output)));
-    let error = SoftDevice::power_on(broken, Root::in_memory).unwrap_err();
+    let (broken, _) = mended();
+    *broken.fault.lock() = Some((Algorithm::Hs256, Fault::Output));
+    let error = SoftDevice::power_on(Box::leak(Box::new(broken)), Root::in_memory).unwrap_err();
     assert_eq!(error.message(), "the self-test of HMAC failed");
 }
 
@@ -237,9 +247,9 @@ fn an_error_state_lasts_until_a_self_test_passes() {
     let sign = || block_on(key.sign(Algorithm::Es256, SignInput::Message(b"m"))).map(drop);
     sign().unwrap();
 
-    *broken.0.lock() = Some((Algorithm::Hs256, Fault::Output));
+    *broken.fault.lock() = Some((Algorithm::Hs256, Fault::Output));
     block_on(device.self_test()).unwrap_err();
-    *broken.0.lock() = None;
+    *broken.fault.lock() = None;
     let refusals = [
         sign(),
         block_on(device.load(&new.sealed, &binding)).map(drop),
@@ -299,7 +309,7 @@ fn a_pair_that_does_not_match_is_not_handed_out_and_stops_the_device() {
     ];
     for (key_type, usage, algorithm, fault) in cases {
         let (broken, device) = mended();
-        *broken.0.lock() = Some((algorithm, fault));
+        *broken.fault.lock() = Some((algorithm, fault));
         let spec = KeySpec::new(key_type, Usages::of(&[usage])).unwrap();
         let binding = Binding::new("test", b"pairwise");
         let error = block_on(device.generate(&spec, &binding)).unwrap_err();
@@ -314,7 +324,7 @@ fn a_pair_that_does_not_match_is_not_handed_out_and_stops_the_device() {
 
 /// A working device, and the provider to break.
 fn mended() -> (&'static Broken, SoftDevice) {
-    let broken: &'static Broken = Box::leak(Box::default());
+    let broken = Broken::leak(CryptoProvider::ALL[0], None);
     let provider: &'static &'static Broken = Box::leak(Box::new(broken));
     (
         broken,

@@ -14,6 +14,10 @@ use rsa::pkcs1::der::Decode;
 use serde::{Deserialize, Serialize};
 
 pub use self::jwk::Jwk;
+pub(super) use self::jwk::{akp_type, jwk_type};
+pub(super) use self::spki::{
+    EC_PUBLIC_KEY, RSA_ENCRYPTION, curve_type, rsa_type, spki_type, type_oid,
+};
 use crate::algorithm::{KeyFamily, KeyType};
 use crate::error::{Error, Result, invalid, limit};
 use crate::limits::PUBLIC_KEY_LEN_MAX;
@@ -198,10 +202,10 @@ impl TryFrom<Unchecked> for PublicKey {
 }
 
 /// The tag of an uncompressed point (SEC 1 section 2.3.3).
-const SEC1_UNCOMPRESSED: u8 = 4;
+pub(super) const SEC1_UNCOMPRESSED: u8 = 4;
 
 /// Length of an Ed25519 or X25519 public key.
-const OKP_LEN: usize = 32;
+pub(super) const OKP_LEN: usize = 32;
 
 /// Smaller exponents invite attacks on bad padding (FIPS 186-5 section 5.1: 2^16 < e).
 const RSA_EXPONENT_MIN: u64 = 65_537;

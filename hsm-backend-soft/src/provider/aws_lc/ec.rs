@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{bad_material, internal, unsupported_type};
 use crate::error::{invalid, unsupported};
-use crate::provider::ParsedKey;
+use crate::provider::{ParsedKey, encoding};
 
 /// Makes the material of a new key.
 pub(super) fn generate(key_type: KeyType) -> Result<SecretBytes> {
@@ -24,22 +24,11 @@ pub(super) fn generate(key_type: KeyType) -> Result<SecretBytes> {
 
 /// Makes material of PKCS#8. A public key inside must be the right one.
 pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<SecretBytes> {
-    let pair = EcdsaKeyPair::from_pkcs8(curve(key_type)?.signing, pkcs8).map_err(|rejected| {
-        invalid(format!(
-            "not a private key of type {key_type} in PKCS#8 DER: {rejected}"
-        ))
-    })?;
+    let parts = encoding::decode_ec(key_type, pkcs8)?;
+    let der = encoding::ec_private_key(parts.scalar.expose(), parts.point)?;
+    let pair = EcdsaKeyPair::from_private_key_der(curve(key_type)?.signing, &der)
+        .map_err(|_| encoding::not_pkcs8(key_type))?;
     material(&pair)
-}
-
-/// The PKCS#8 of `material`.
-pub(super) fn encode(key_type: KeyType, material: &[u8]) -> Result<SecretBytes> {
-    let der = private_key_der(key_type, material)?;
-    let document = EcdsaKeyPair::from_private_key_der(curve(key_type)?.signing, &der)
-        .map_err(bad_material)?
-        .to_pkcs8v1()
-        .map_err(internal)?;
-    Ok(SecretBytes::copy_from(document.as_ref()))
 }
 
 /// A key that signs and verifies, or agrees on shared secrets, or both.
@@ -160,41 +149,17 @@ fn curve(key_type: KeyType) -> Result<&'static Curve> {
 
 fn material(pair: &EcdsaKeyPair) -> Result<SecretBytes> {
     let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().map_err(internal)?;
-    let (scalar, point) = (scalar.as_ref(), &pair.public_key().as_ref()[1..]);
-    Ok(SecretBytes::init_with(scalar.len() + point.len(), |out| {
-        out[..scalar.len()].copy_from_slice(scalar);
-        out[scalar.len()..].copy_from_slice(point);
-    }))
+    Ok(encoding::ec_material(
+        scalar.as_ref(),
+        pair.public_key().as_ref(),
+    ))
 }
 
-/// The material as an `ECPrivateKey` (RFC 5915) with its public key: what aws-lc parses fastest. It checks that the
-/// halves belong together, and without the public half it would compute that first, which takes as long again.
+/// The material as an `ECPrivateKey` with its public key: what aws-lc parses fastest. It checks that the halves belong
+/// together, and without the public half it would compute that first, which takes as long again.
 fn private_key_der(key_type: KeyType, material: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let len = key_type.byte_len();
-    if material.len() != 3 * len {
-        return Err(bad_material(()));
-    }
-    let (scalar, point) = material.split_at(len);
-    let bit_string = tagged(0x03, &[&[0x00, 0x04], point])?;
-    let content = [
-        [0x02, 0x01, 0x01].as_slice(),
-        &tagged(0x04, &[scalar])?,
-        &tagged(0xa1, &[&bit_string])?,
-    ];
-    tagged(0x30, &content)
-}
-
-/// A DER element of at most 255 bytes of content, which is enough for P-521.
-fn tagged(tag: u8, content: &[&[u8]]) -> Result<Zeroizing<Vec<u8>>> {
-    let len = content.iter().map(|part| part.len()).sum::<usize>();
-    let mut der = Zeroizing::new(Vec::with_capacity(3 + len));
-    der.push(tag);
-    if len > 127 {
-        der.push(0x81);
-    }
-    der.push(u8::try_from(len).map_err(bad_material)?);
-    content.iter().for_each(|part| der.extend_from_slice(part));
-    Ok(der)
+    let (scalar, point) = encoding::split_ec(key_type, material)?;
+    encoding::ec_private_key(scalar, Some(&point))
 }
 
 static P256: Curve = Curve {

@@ -8,7 +8,7 @@ use hsm_core::{Algorithm, Error, KeyType, PublicKey, Result, SecretBytes, SignIn
 
 use super::{bad_material, internal};
 use crate::error::invalid;
-use crate::provider::ParsedKey;
+use crate::provider::{ParsedKey, encoding};
 
 /// Makes the material of a new key.
 pub(super) fn generate() -> Result<SecretBytes> {
@@ -17,18 +17,7 @@ pub(super) fn generate() -> Result<SecretBytes> {
 
 /// Makes material of PKCS#8 (RFC 8410). A public key inside must be the right one.
 pub(super) fn decode(pkcs8: &[u8]) -> Result<SecretBytes> {
-    let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|rejected| {
-        invalid(format!(
-            "not an Ed25519 private key in PKCS#8 DER: {rejected}"
-        ))
-    })?;
-    seed(&pair)
-}
-
-/// The PKCS#8 of `material`.
-pub(super) fn encode(material: &[u8]) -> Result<SecretBytes> {
-    let document = pair(material)?.to_pkcs8v1().map_err(internal)?;
-    Ok(SecretBytes::copy_from(document.as_ref()))
+    encoding::decode_okp(KeyType::Ed25519, pkcs8, |seed| public(&pair(seed)?))
 }
 
 /// A key that signs and verifies.
@@ -42,10 +31,10 @@ impl Ed25519Key {
     /// Takes the seed.
     pub(super) fn parse(material: &[u8]) -> Result<Self> {
         let pair = pair(material)?;
-        let raw = pair.public_key().as_ref();
+        let public = public(&pair)?;
         Ok(Self {
-            verifier: ParsedPublicKey::new(&ED25519, raw).map_err(bad_material)?,
-            public: PublicKey::from_raw(KeyType::Ed25519, raw)?,
+            verifier: ParsedPublicKey::new(&ED25519, public.as_raw()).map_err(bad_material)?,
+            public,
             pair,
         })
     }
@@ -76,6 +65,10 @@ impl fmt::Debug for Ed25519Key {
 
 fn pair(material: &[u8]) -> Result<Ed25519KeyPair> {
     Ed25519KeyPair::from_seed_unchecked(material).map_err(bad_material)
+}
+
+fn public(pair: &Ed25519KeyPair) -> Result<PublicKey> {
+    PublicKey::from_raw(KeyType::Ed25519, pair.public_key().as_ref())
 }
 
 fn seed(pair: &Ed25519KeyPair) -> Result<SecretBytes> {

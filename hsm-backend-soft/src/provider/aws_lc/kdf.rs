@@ -9,7 +9,7 @@ use hsm_core::{Algorithm, DeriveParameters, Result, SecretBytes};
 
 use super::internal;
 use crate::error::{invalid, unsupported};
-use crate::provider::ParsedKey;
+use crate::provider::{ParsedKey, kbkdf_fixed_data};
 
 /// A key from which others are derived.
 #[derive(Debug)]
@@ -68,24 +68,14 @@ fn derive_hkdf(
     SecretBytes::try_init_with(len, |out| okm.fill(out).map_err(internal))
 }
 
-/// SP 800-108 section 4.1; the fixed data are `label ‖ 0x00 ‖ context ‖ L`, with L the length in bits.
+/// SP 800-108 section 4.1.
 fn derive_kbkdf(
     kbkdf: &'static KbkdfCtrHmacAlgorithm,
     key: &[u8],
     parameters: DeriveParameters<'_>,
     len: usize,
 ) -> Result<SecretBytes> {
-    let bits = len
-        .checked_mul(8)
-        .and_then(|bits| u32::try_from(bits).ok())
-        .ok_or_else(|| invalid("the derived secret is too long"))?;
-    let mut fixed = Vec::with_capacity(
-        parameters.salt_or_label.len() + 1 + parameters.info_or_context.len() + 4,
-    );
-    fixed.extend_from_slice(parameters.salt_or_label);
-    fixed.push(0);
-    fixed.extend_from_slice(parameters.info_or_context);
-    fixed.extend_from_slice(&bits.to_be_bytes());
+    let fixed = kbkdf_fixed_data(parameters, len)?;
     SecretBytes::try_init_with(len, |out| {
         kbkdf_ctr_hmac(kbkdf, key, &fixed, out).map_err(internal)
     })

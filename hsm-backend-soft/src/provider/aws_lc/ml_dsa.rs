@@ -1,28 +1,15 @@
 //! ML-DSA keys (FIPS 204). The material is the 32-byte seed ξ. Signatures are hedged: aws-lc draws 32 random bytes for each.
 
-use aws_lc_rs::encoding::AsRawBytes;
 use aws_lc_rs::signature::{
     KeyPair, ML_DSA_44, ML_DSA_44_SIGNING, ML_DSA_65, ML_DSA_65_SIGNING, ML_DSA_87,
     ML_DSA_87_SIGNING, ParsedPublicKey, PqdsaKeyPair, PqdsaSigningAlgorithm,
     PqdsaVerificationAlgorithm,
 };
-use hsm_core::{Algorithm, Error, KeyType, PublicKey, Result, SecretBytes, SignInput};
+use hsm_core::{Algorithm, Error, KeyType, PublicKey, Result, SignInput};
 
 use super::{bad_material, internal, unsupported_type};
 use crate::error::invalid;
-use crate::provider::{ParsedKey, seed};
-
-/// Makes material of PKCS#8 (RFC 9881).
-pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<SecretBytes> {
-    let decoded = seed::decode(key_type, pkcs8)?;
-    let pair = pair(key_type, decoded.seed)?;
-    decoded.check_public(pair.public_key().as_ref())?;
-    decoded.check_expanded(|| {
-        let expanded = pair.private_key().as_raw_bytes().map_err(internal)?;
-        Ok(SecretBytes::copy_from(expanded.as_ref()))
-    })?;
-    Ok(SecretBytes::copy_from(decoded.seed))
-}
+use crate::provider::ParsedKey;
 
 /// A key that signs and verifies.
 #[derive(Debug)]

@@ -13,14 +13,15 @@ use aws_lc_rs::rsa::{
 };
 use aws_lc_rs::signature::{self, KeyPair as _, ParsedPublicKey, RsaEncoding, RsaParameters};
 use hsm_core::{
-    Algorithm, Ciphertext, CiphertextRef, Error, ErrorKind, KeyType, PublicKey, Result,
-    SecretBytes, SignInput, Usage, Usages,
+    Algorithm, Ciphertext, CiphertextRef, Error, KeyType, PublicKey, Result, SecretBytes,
+    SignInput, Usage, Usages,
 };
 use zeroize::Zeroizing;
 
 use super::{bad_material, internal, unsupported_type};
-use crate::error::{invalid, unsupported};
-use crate::provider::ParsedKey;
+use crate::error::unsupported;
+use crate::provider::rsa::{check_plaintext, check_public};
+use crate::provider::{ParsedKey, encoding};
 
 /// Makes the material of a new key. Takes from a tenth of a second to several.
 pub(super) fn generate(key_type: KeyType) -> Result<SecretBytes> {
@@ -35,30 +36,14 @@ pub(super) fn generate(key_type: KeyType) -> Result<SecretBytes> {
 
 /// Makes material of PKCS#8. Checks the size, the exponent (FIPS 186-5 section 5.4) and that the parts fit together.
 pub(super) fn decode(key_type: KeyType, pkcs8: &[u8]) -> Result<SecretBytes> {
-    let pair = KeyPair::from_pkcs8(pkcs8).map_err(|rejected| {
-        invalid(format!(
-            "not a private key of type {key_type} in PKCS#8 DER: {rejected}"
-        ))
-    })?;
-    let bits = bit_len(
-        pair.public_key()
-            .modulus()
-            .big_endian_without_leading_zero(),
-    );
-    if bits != usize::from(key_type.info().bits) {
-        return Err(invalid(format!(
-            "the RSA key has {bits} bits, a key of type {key_type} has {}",
-            key_type.info().bits
-        )));
-    }
-    if bit_len(
-        pair.public_key()
-            .exponent()
-            .big_endian_without_leading_zero(),
-    ) < 17
-    {
-        return Err(invalid("the public exponent is below 65537"));
-    }
+    let der = encoding::decode_rsa(key_type, pkcs8)?;
+    let pair = KeyPair::from_der(der).map_err(|_| encoding::not_pkcs8(key_type))?;
+    let public = pair.public_key();
+    check_public(
+        key_type,
+        public.modulus().big_endian_without_leading_zero(),
+        public.exponent().big_endian_without_leading_zero(),
+    )?;
     material(&pair)
 }
 
@@ -161,25 +146,12 @@ impl ParsedKey for RsaKey {
     }
 
     fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>> {
-        if algorithm == Algorithm::Rsa1_5 {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "RSA1_5 is for decryption of old data only; encrypt with RSA-OAEP-256",
-            ));
-        }
+        check_plaintext(algorithm, self.public.key_type(), key.len())?;
         let oaep = oaep(algorithm)?;
         let encrypter = self
             .encrypter
             .as_ref()
             .ok_or_else(|| unsupported(algorithm))?;
-        let len_max = encrypter.max_plaintext_size(oaep);
-        if key.len() > len_max {
-            return Err(invalid(format!(
-                "{algorithm} with a key of type {} takes at most {len_max} bytes, not {}",
-                self.public.key_type(),
-                key.len()
-            )));
-        }
         let mut out = vec![0; self.modulus_len()];
         encrypter
             .encrypt(oaep, key, &mut out, None)
@@ -311,12 +283,4 @@ fn import(scheme: &Scheme, digest: &[u8]) -> Result<Digest> {
 fn material(pair: &KeyPair) -> Result<SecretBytes> {
     let der = pair.as_der().map_err(internal)?;
     Ok(SecretBytes::copy_from(der.as_ref()))
-}
-
-/// Number of bits of a big-endian integer without leading zero bytes.
-fn bit_len(integer: &[u8]) -> usize {
-    match integer.first() {
-        Some(first) => integer.len() * 8 - first.leading_zeros() as usize,
-        None => 0,
-    }
 }

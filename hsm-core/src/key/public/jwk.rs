@@ -117,23 +117,10 @@ impl PublicKey {
             return rsa_from_jwk(jwk);
         }
         if kty == KeyFamily::Akp.kty() {
-            return akp_from_jwk(jwk);
+            let key_type = akp_type(jwk.alg.as_deref())?;
+            return Self::from_raw(key_type, octets("pub", jwk.public.as_deref())?);
         }
-        let curve = match jwk.crv.as_deref() {
-            Some(SECP256K1) => KeyType::EcP256K.info().curve,
-            curve => curve,
-        };
-        let key_type = KeyType::all()
-            .find(|key_type| {
-                let info = key_type.info();
-                info.curve.is_some() && info.curve == curve && info.family.kty() == kty
-            })
-            .ok_or_else(|| {
-                invalid(
-                    "a JSON Web Key of a public key has the kty RSA, EC with one of the crv P-256, P-384, P-521 and \
-                     secp256k1, OKP with one of Ed25519 and X25519, or AKP",
-                )
-            })?;
+        let key_type = jwk_type(kty, jwk.crv.as_deref())?;
         if key_type.info().family == KeyFamily::Okp {
             return Self::from_raw(key_type, fixed("x", jwk.x.as_deref(), OKP_LEN)?);
         }
@@ -171,19 +158,38 @@ impl PublicKey {
     }
 }
 
-fn akp_from_jwk(jwk: &Jwk) -> Result<PublicKey> {
+/// The type of key with this `kty` and `crv`. RSA and symmetric keys have no curve.
+pub(in crate::key) fn jwk_type(kty: &str, crv: Option<&str>) -> Result<KeyType> {
+    let curve = match crv {
+        Some(SECP256K1) => KeyType::EcP256K.info().curve,
+        curve => curve,
+    };
+    KeyType::all()
+        .find(|key_type| {
+            let info = key_type.info();
+            info.curve.is_some() && info.curve == curve && info.family.kty() == kty
+        })
+        .ok_or_else(|| {
+            invalid(
+                "a JSON Web Key has the kty RSA, EC with one of the crv P-256, P-384, P-521 and secp256k1, OKP with one \
+                 of Ed25519 and X25519, or AKP; and oct if it is secret",
+            )
+        })
+}
+
+/// The type of an AKP key, which is what its `alg` says (RFC 9964).
+pub(in crate::key) fn akp_type(alg: Option<&str>) -> Result<KeyType> {
     let akp = |key_type: &KeyType| key_type.info().family == KeyFamily::Akp;
-    let key_type = KeyType::all()
+    KeyType::all()
         .filter(akp)
-        .find(|key_type| jwk.alg.as_deref() == Some(key_type.name()))
+        .find(|key_type| alg == Some(key_type.name()))
         .ok_or_else(|| {
             let known: Vec<_> = KeyType::all().filter(akp).map(KeyType::name).collect();
             invalid(format!(
                 "member `alg` of a JSON Web Key with the kty AKP is one of {}",
                 known.join(", ")
             ))
-        })?;
-    PublicKey::from_raw(key_type, octets("pub", jwk.public.as_deref())?)
+        })
 }
 
 fn rsa_from_jwk(jwk: &Jwk) -> Result<PublicKey> {

@@ -43,7 +43,7 @@ impl PublicKey {
         let raw = spki.subject_public_key.as_bytes().ok_or_else(|| {
             invalid("the public key in a SubjectPublicKeyInfo is a whole number of bytes")
         })?;
-        Self::from_raw(key_type(&spki.algorithm, raw)?, raw)
+        Self::from_raw(spki_type(&spki.algorithm, raw)?, raw)
     }
 
     /// Reads SubjectPublicKeyInfo in PEM (RFC 7468), under the label `PUBLIC KEY`.
@@ -83,7 +83,11 @@ fn encode(key: &PublicKey) -> der::Result<Vec<u8>> {
     .to_der()
 }
 
-fn key_type(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<KeyType> {
+/// The type of key that an algorithm identifier stands for; `raw` is the public key, which says how long an RSA key is.
+pub(in crate::key) fn spki_type(
+    algorithm: &AlgorithmIdentifierRef<'_>,
+    raw: &[u8],
+) -> Result<KeyType> {
     match (algorithm.oid, algorithm.parameters) {
         (RSA_ENCRYPTION, Some(parameters)) if parameters.is_null() => rsa_type(rsa_parts(raw)?.0),
         (RSA_ENCRYPTION, _) => Err(invalid("the parameters of rsaEncryption are NULL")),
@@ -94,11 +98,7 @@ fn key_type(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<KeyTyp
                     invalid("a curve is given by its object identifier (RFC 5480)")
                         .with_source(source)
                 })?;
-            CURVES
-                .iter()
-                .find(|(oid, _)| *oid == curve)
-                .map(|(_, key_type)| *key_type)
-                .ok_or_else(|| unknown("curve", curve))
+            curve_type(curve)
         }
         (EC_PUBLIC_KEY, None) => Err(invalid("an EC public key names its curve (RFC 5480)")),
         (oid, parameters) => {
@@ -116,8 +116,27 @@ fn key_type(algorithm: &AlgorithmIdentifierRef<'_>, raw: &[u8]) -> Result<KeyTyp
     }
 }
 
+/// The type of EC key on this curve.
+pub(in crate::key) fn curve_type(curve: ObjectIdentifier) -> Result<KeyType> {
+    CURVES
+        .iter()
+        .find(|(oid, _)| *oid == curve)
+        .map(|(_, key_type)| *key_type)
+        .ok_or_else(|| unknown("curve", curve))
+}
+
+/// What names the curve of an EC key, or a type of key that has no parameters.
+pub(in crate::key) fn type_oid(key_type: KeyType) -> Result<ObjectIdentifier> {
+    CURVES
+        .iter()
+        .chain(&BARE)
+        .find(|(_, of)| *of == key_type)
+        .map(|(oid, _)| *oid)
+        .ok_or_else(|| invalid(format!("nothing names a key of type {key_type}")))
+}
+
 /// The RSA key type with a modulus of this size.
-pub(super) fn rsa_type(modulus: &[u8]) -> Result<KeyType> {
+pub(in crate::key) fn rsa_type(modulus: &[u8]) -> Result<KeyType> {
     KeyType::all()
         .filter(|key_type| key_type.info().family == KeyFamily::Rsa)
         .find(|key_type| key_type.byte_len() == modulus.len())
@@ -138,10 +157,12 @@ fn unknown(what: &str, oid: ObjectIdentifier) -> Error {
 const PEM_LABEL: &str = "PUBLIC KEY";
 
 /// RFC 8017 appendix A.1.
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(in crate::key) const RSA_ENCRYPTION: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// RFC 5480 section 2.1.1.
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(in crate::key) const EC_PUBLIC_KEY: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// Algorithms without parameters whose key is the bit string as it is: RFC 8410 section 3, RFC 9881 section 2, RFC 9935
 /// section 3, draft-connolly-cfrg-xwing-kem-10 section 7.

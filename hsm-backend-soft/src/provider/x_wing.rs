@@ -1,63 +1,57 @@
 //! X-Wing keys (draft-connolly-cfrg-xwing-kem-10): an ML-KEM-768 key and an X25519 key that SHAKE256 makes of one seed, and
-//! SHA3-256 over both their secrets. The material is the 32-byte seed.
+//! SHA3-256 over both their secrets. The material is the 32-byte seed. The two keys are the provider's.
 
-use aws_lc_rs::digest::{Context, SHA3_256};
-use hsm_core::{Algorithm, Encapsulated, KeyType, PublicKey, Result, SecretBytes};
+use hsm_core::{
+    Algorithm, Encapsulated, Error, KeyType, PublicKey, Result, SecretBytes, Usage, Usages,
+};
+use sha3::{Digest, Sha3_256};
 use shake::{ExtendableOutput, Shake256, Update, XofReader};
+use zeroize::Zeroizing;
 
-use super::ml_kem::MlKemKey;
-use super::x25519::{self, X25519Key};
+use super::{ParsedKey, Provider};
 use crate::error::invalid;
-use crate::provider::{ParsedKey, seed};
-
-/// Makes material of PKCS#8.
-pub(super) fn decode(pkcs8: &[u8]) -> Result<SecretBytes> {
-    let decoded = seed::decode(KeyType::XWing, pkcs8)?;
-    let key = XWingKey::parse(decoded.seed)?;
-    decoded.check_public(key.public.as_raw())?;
-    Ok(SecretBytes::copy_from(decoded.seed))
-}
 
 /// A key that encapsulates and decapsulates.
 #[derive(Debug)]
 pub(super) struct XWingKey {
-    ml_kem: MlKemKey,
-    x25519: X25519Key,
+    provider: &'static dyn Provider,
+    ml_kem: Box<dyn ParsedKey>,
+    x25519: Box<dyn ParsedKey>,
+    x25519_public: PublicKey,
     public: PublicKey,
 }
 
 impl XWingKey {
     /// Expands the seed (section 5.2).
-    pub(super) fn parse(material: &[u8]) -> Result<Self> {
+    pub(super) fn parse(provider: &'static dyn Provider, material: &[u8]) -> Result<Self> {
         let expanded = SecretBytes::init_with(EXPANDED_LEN, |out| {
             let mut hash = Shake256::default();
             hash.update(material);
             hash.finalize_xof().read(out);
         });
         let (ml_kem, x25519) = expanded.expose().split_at(ML_KEM_SEED_LEN);
-        let ml_kem = MlKemKey::parse(KeyType::MlKem768, ml_kem)?;
-        let x25519 = X25519Key::parse(x25519)?;
-        let public = [raw(&ml_kem), raw(&x25519)].concat();
+        let ml_kem = provider.parse(KeyType::MlKem768, ENCAPSULATE, ml_kem)?;
+        let x25519 = provider.parse(KeyType::X25519, AGREE, x25519)?;
+        let x25519_public = public(&*x25519)?.clone();
+        let raw = [public(&*ml_kem)?.as_raw(), x25519_public.as_raw()].concat();
         Ok(Self {
+            provider,
             ml_kem,
             x25519,
-            public: PublicKey::from_raw(KeyType::XWing, public)?,
+            x25519_public,
+            public: PublicKey::from_raw(KeyType::XWing, raw)?,
         })
     }
 
     /// Section 5.3: the secret over both secrets and over the X25519 half of what was sent.
     fn combine(&self, ml_kem: &SecretBytes, x25519: &SecretBytes, sent: &[u8]) -> SecretBytes {
-        let mut hash = Context::new(&SHA3_256);
-        for part in [
-            ml_kem.expose(),
-            x25519.expose(),
-            sent,
-            raw(&self.x25519),
-            LABEL,
-        ] {
-            hash.update(part);
+        let receiver = self.x25519_public.as_raw();
+        let mut hash = Sha3_256::new();
+        for part in [ml_kem.expose(), x25519.expose(), sent, receiver, LABEL] {
+            Digest::update(&mut hash, part);
         }
-        SecretBytes::copy_from(hash.finish().as_ref())
+        let secret = Zeroizing::new(<[u8; SECRET_LEN]>::from(hash.finalize()));
+        SecretBytes::copy_from(secret.as_slice())
     }
 }
 
@@ -67,12 +61,16 @@ impl ParsedKey for XWingKey {
     }
 
     fn encapsulate(&self, _algorithm: Algorithm) -> Result<Encapsulated> {
-        let ephemeral = X25519Key::parse(x25519::generate()?.expose())?;
-        let x25519 = ephemeral.agree(Algorithm::EcdhEs, self.x25519.public_key())?;
+        let ephemeral = self.provider.generate(KeyType::X25519)?;
+        let ephemeral = self
+            .provider
+            .parse(KeyType::X25519, AGREE, ephemeral.expose())?;
+        let x25519 = ephemeral.agree(Algorithm::EcdhEs, &self.x25519_public)?;
+        let to_x25519 = public(&*ephemeral)?.as_raw();
         let mut sent = self.ml_kem.encapsulate(Algorithm::MlKem768)?;
-        sent.ciphertext.extend_from_slice(raw(&ephemeral));
+        sent.ciphertext.extend_from_slice(to_x25519);
         Ok(Encapsulated {
-            secret: self.combine(&sent.secret, &x25519, raw(&ephemeral)),
+            secret: self.combine(&sent.secret, &x25519, to_x25519),
             ciphertext: sent.ciphertext,
         })
     }
@@ -91,19 +89,23 @@ impl ParsedKey for XWingKey {
     }
 }
 
-fn raw(key: &impl ParsedKey) -> &[u8] {
-    key.public().map(PublicKey::as_raw).unwrap_or_default()
+fn public(key: &dyn ParsedKey) -> Result<&PublicKey> {
+    key.public().ok_or_else(Error::crypto)
 }
 
 /// Everybody can see this of a ciphertext, so to say it gives nothing away.
-fn small_order() -> hsm_core::Error {
+fn small_order() -> Error {
     invalid(
         "the X25519 half of the ciphertext is a point of small order, so that its secret is no secret",
     )
 }
 
+const ENCAPSULATE: Usages = Usages::of(&[Usage::Encapsulate, Usage::Decapsulate]);
+const AGREE: Usages = Usages::of(&[Usage::DeriveBits]);
+
 const ML_KEM_SEED_LEN: usize = 64;
 const EXPANDED_LEN: usize = ML_KEM_SEED_LEN + 32;
 const ML_KEM_CIPHERTEXT_LEN: usize = 1088;
+const SECRET_LEN: usize = 32;
 
 const LABEL: &[u8] = br"\.//^\";

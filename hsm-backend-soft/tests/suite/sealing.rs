@@ -70,7 +70,7 @@ fn another_binding_and_another_device_are_damage() {
     let sealed = make(&device, KeyType::EcP256).sealed;
     let error = block_on(device.load(&sealed, &binding("b"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
-    let other = SoftDevice::in_memory().unwrap();
+    let other = crate::options().in_memory().unwrap();
     let error = block_on(other.load(&sealed, &binding("a"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
 }
@@ -277,7 +277,7 @@ fn an_imported_key_is_the_key_that_was_handed_in() {
 }
 
 fn device() -> SoftDevice {
-    SoftDevice::in_memory().unwrap()
+    crate::options().in_memory().unwrap()
 }
 
 fn binding(name: &str) -> Binding {

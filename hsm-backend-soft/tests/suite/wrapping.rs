@@ -220,7 +220,7 @@ fn an_arrived_key_signs() {
 }
 
 fn device() -> SoftDevice {
-    SoftDevice::in_memory().unwrap()
+    crate::options().in_memory().unwrap()
 }
 
 fn binding(name: &str) -> Binding {
@@ -288,4 +288,4 @@ fn kwp(key: &[u8; 32], plaintext: &[u8]) -> Vec<u8> {
 const TRANSPORT: Usages = Usages::of(&[Usage::Import, Usage::Export]);
 
 /// The private key of RFC 7515 appendix A.2.
-const RSA_KEY: &[u8] = include_bytes!("../src/self_test/rfc7515_rsa2048.pkcs8.der");
+const RSA_KEY: &[u8] = include_bytes!("../../src/self_test/rfc7515_rsa2048.pkcs8.der");

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use futures_executor::block_on;
-use hsm_backend_soft::SoftDevice;
 use hsm_core::{
     Algorithm, Binding, Device, ErrorKind, Hash, KeyFamily, KeySpec, KeyType, LoadedKey, Operation,
     SecretBytes, SignInput, Usage, Usages,
@@ -228,14 +227,14 @@ fn verify(
 }
 
 fn generate(key_type: KeyType) -> Arc<dyn LoadedKey> {
-    let device = SoftDevice::in_memory().unwrap();
+    let device = crate::options().in_memory().unwrap();
     let binding = Binding::new("test", b"signing");
     let new = block_on(device.generate(&spec(key_type), &binding)).unwrap();
     block_on(device.load(&new.sealed, &binding)).unwrap()
 }
 
 fn import(key_type: KeyType, material: &[u8]) -> hsm_core::Result<Arc<dyn LoadedKey>> {
-    let device = SoftDevice::in_memory().unwrap();
+    let device = crate::options().in_memory().unwrap();
     let binding = Binding::new("test", b"signing");
     let material = SecretBytes::copy_from(material);
     let new = block_on(device.import(material, &spec(key_type), &binding))?;
@@ -286,4 +285,4 @@ fn unhex(digits: &str) -> Vec<u8> {
 }
 
 /// The private key of RFC 7515 appendix A.2.
-const RSA_KEY: &[u8] = include_bytes!("../src/self_test/rfc7515_rsa2048.pkcs8.der");
+const RSA_KEY: &[u8] = include_bytes!("../../src/self_test/rfc7515_rsa2048.pkcs8.der");

@@ -17,35 +17,51 @@ use tempfile::TempDir;
 #[test]
 fn keys_survive_a_restart() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let sealed = make_key(&device);
     drop(device);
-    let device = SoftDevice::open(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .open(&home.root(), &home.key_file())
+        .unwrap();
     use_key(&device, &sealed).unwrap();
 }
 
 #[test]
 fn a_wrong_passphrase_is_unauthenticated() {
     let home = Home::new();
-    let sealed = make_key(&SoftDevice::create(&home.root(), &passphrase("correct")).unwrap());
+    let sealed = make_key(
+        &crate::options()
+            .create(&home.root(), &passphrase("correct"))
+            .unwrap(),
+    );
 
-    let error = SoftDevice::open(&home.root(), &passphrase("Correct")).unwrap_err();
+    let error = crate::options()
+        .open(&home.root(), &passphrase("Correct"))
+        .unwrap_err();
     assert_eq!(error.to_string(), "not authenticated: wrong passphrase");
-    let error = SoftDevice::open(&home.root(), &home.key_file_made()).unwrap_err();
+    let error = crate::options()
+        .open(&home.root(), &home.key_file_made())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(
         error.message().contains("opens with a passphrase"),
         "{error}"
     );
 
-    let device = SoftDevice::open(&home.root(), &passphrase("correct")).unwrap();
+    let device = crate::options()
+        .open(&home.root(), &passphrase("correct"))
+        .unwrap();
     use_key(&device, &sealed).unwrap();
 }
 
 #[test]
 fn an_empty_passphrase_is_refused_and_nothing_is_left() {
     let home = Home::new();
-    let error = SoftDevice::create(&home.root(), &passphrase("")).unwrap_err();
+    let error = crate::options()
+        .create(&home.root(), &passphrase(""))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(fs::read_dir(home.0.path()).unwrap().count(), 0);
 }
@@ -53,38 +69,52 @@ fn an_empty_passphrase_is_refused_and_nothing_is_left() {
 #[test]
 fn another_key_file_is_unauthenticated() {
     let home = Home::new();
-    SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let path = home.0.path().join("key");
     let mut key = fs::read(&path).unwrap();
     key[31] ^= 1;
     fs::write(&path, key).unwrap();
-    let error = SoftDevice::open(&home.root(), &home.key_file()).unwrap_err();
+    let error = crate::options()
+        .open(&home.root(), &home.key_file())
+        .unwrap_err();
     assert_eq!(error.to_string(), "not authenticated: wrong key file");
 }
 
 #[test]
 fn a_key_file_that_others_can_read_is_refused() {
     let home = Home::new();
-    SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let path = home.0.path().join("key");
     for mode in [0o640, 0o604, 0o620, 0o610, 0o666] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let error = SoftDevice::open(&home.root(), &home.key_file()).unwrap_err();
+        let error = crate::options()
+            .open(&home.root(), &home.key_file())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{mode:o}");
         assert!(error.message().contains("chmod 600"), "{error}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    SoftDevice::open(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .open(&home.root(), &home.key_file())
+        .unwrap();
 }
 
 #[test]
 fn a_key_file_of_another_length_is_refused() {
     let home = Home::new();
-    SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let path = home.0.path().join("key");
     for len in [0, 31, 33, 4096] {
         fs::write(&path, vec![1; len]).unwrap();
-        let error = SoftDevice::open(&home.root(), &home.key_file()).unwrap_err();
+        let error = crate::options()
+            .open(&home.root(), &home.key_file())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{len} bytes");
     }
 }
@@ -92,7 +122,9 @@ fn a_key_file_of_another_length_is_refused() {
 #[test]
 fn files_are_for_their_owner_only() {
     let home = Home::new();
-    SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     for name in ["root", "key"] {
         let metadata = fs::metadata(home.0.path().join(name)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
@@ -103,11 +135,17 @@ fn files_are_for_their_owner_only() {
 #[test]
 fn create_never_replaces_and_open_never_makes() {
     let home = Home::new();
-    let error = SoftDevice::open(&home.root(), &home.key_file_made()).unwrap_err();
+    let error = crate::options()
+        .open(&home.root(), &home.key_file_made())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let before = fs::read(home.root()).unwrap();
-    let error = SoftDevice::create(&home.root(), &home.key_file()).unwrap_err();
+    let error = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(fs::read(home.root()).unwrap(), before);
 }
@@ -115,14 +153,18 @@ fn create_never_replaces_and_open_never_makes() {
 #[test]
 fn a_damaged_protector_file_says_so() {
     let home = Home::new();
-    SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let whole = fs::read(home.root()).unwrap();
     let mut altered = whole.clone();
     altered[40] ^= 0x10;
     let long = [whole.as_slice(), &[0; 100_000]].concat();
     for bytes in [&whole[..whole.len() - 1], &[], &altered, &long] {
         fs::write(home.root(), bytes).unwrap();
-        let error = SoftDevice::open(&home.root(), &home.key_file()).unwrap_err();
+        let error = crate::options()
+            .open(&home.root(), &home.key_file())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
         assert!(error.message().contains("root"), "names the file: {error}");
     }
@@ -131,14 +173,20 @@ fn a_damaged_protector_file_says_so() {
 #[test]
 fn a_changed_protector_opens_and_the_old_one_does_not() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let sealed = make_key(&device);
     device.change_protector(&passphrase("new")).unwrap();
     use_key(&device, &sealed).unwrap();
 
-    let error = SoftDevice::open(&home.root(), &home.key_file()).unwrap_err();
+    let error = crate::options()
+        .open(&home.root(), &home.key_file())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-    let device = SoftDevice::open(&home.root(), &passphrase("new")).unwrap();
+    let device = crate::options()
+        .open(&home.root(), &passphrase("new"))
+        .unwrap();
     use_key(&device, &sealed).unwrap();
     assert_eq!(names(home.0.path()), ["key", "root"]);
 }
@@ -146,27 +194,33 @@ fn a_changed_protector_opens_and_the_old_one_does_not() {
 #[test]
 fn what_a_crash_left_behind_does_not_stop_a_change() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     fs::write(home.0.path().join("root.new"), b"half a file").unwrap();
     device.change_protector(&home.key_file()).unwrap();
-    SoftDevice::open(&home.root(), &home.key_file()).unwrap();
+    crate::options()
+        .open(&home.root(), &home.key_file())
+        .unwrap();
     assert_eq!(names(home.0.path()), ["key", "root"]);
 }
 
 #[test]
 fn a_device_in_memory_has_no_protector_and_shares_no_key() {
-    let device = SoftDevice::in_memory().unwrap();
+    let device = crate::options().in_memory().unwrap();
     let error = device.change_protector(&passphrase("new")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let sealed = make_key(&device);
-    let error = use_key(&SoftDevice::in_memory().unwrap(), &sealed).unwrap_err();
+    let error = use_key(&crate::options().in_memory().unwrap(), &sealed).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
 }
 
 #[test]
 fn after_zeroization_nothing_works_now_or_later() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let sealed = make_key(&device);
     let loaded = block_on(device.load(&sealed, &binding())).unwrap();
     let copy = fs::read(home.root()).unwrap();
@@ -185,7 +239,9 @@ fn after_zeroization_nothing_works_now_or_later() {
         block_on(device.self_test()),
         block_on(device.zeroize()),
         device.change_protector(&home.key_file()),
-        SoftDevice::open(&home.root(), &home.key_file()).map(drop),
+        crate::options()
+            .open(&home.root(), &home.key_file())
+            .map(drop),
     ];
     for (at, refusal) in refusals.into_iter().enumerate() {
         let error = refusal.unwrap_err();
@@ -206,7 +262,9 @@ fn after_zeroization_nothing_works_now_or_later() {
 #[test]
 fn zeroization_overwrites_the_file_in_place() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let second_name = home.0.path().join("second");
     fs::hard_link(home.root(), &second_name).unwrap();
     let len = fs::read(&second_name).unwrap().len();
@@ -218,12 +276,18 @@ fn zeroization_overwrites_the_file_in_place() {
 #[test]
 fn a_change_of_protector_does_not_raise_the_dead() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
-    let other = SoftDevice::open(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
+    let other = crate::options()
+        .open(&home.root(), &home.key_file())
+        .unwrap();
     block_on(device.zeroize()).unwrap();
     let error = other.change_protector(&passphrase("new")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeviceFailed);
-    let error = SoftDevice::open(&home.root(), &passphrase("new")).unwrap_err();
+    let error = crate::options()
+        .open(&home.root(), &passphrase("new"))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeviceFailed);
 }
 
@@ -231,7 +295,9 @@ fn a_change_of_protector_does_not_raise_the_dead() {
 #[test]
 fn a_zeroization_that_the_disk_refuses_still_stops_the_device() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let sealed = make_key(&device);
     fs::remove_file(home.root()).unwrap();
     fs::create_dir(home.root()).unwrap();
@@ -245,7 +311,9 @@ fn a_zeroization_that_the_disk_refuses_still_stops_the_device() {
 #[test]
 fn debug_shows_no_secret() {
     let home = Home::new();
-    let device = SoftDevice::create(&home.root(), &home.key_file()).unwrap();
+    let device = crate::options()
+        .create(&home.root(), &home.key_file())
+        .unwrap();
     let debug = format!("{device:?} {:?}", home.key_file());
     let key = fs::read(home.0.path().join("key")).unwrap();
     for pair in key.chunks(4) {

@@ -3,16 +3,12 @@
 
 use aes_kw::KwpAes256;
 use aes_kw::cipher::KeyInit;
-use aws_lc_rs::encoding::AsRawBytes;
-use aws_lc_rs::signature::{
-    ML_DSA_44_SIGNING, ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm,
-};
 use futures_executor::block_on;
-use hsm_backend_soft::SoftDevice;
 use hsm_core::{
     Algorithm, Binding, Device, ErrorKind, KeySpec, KeyType, NewKey, Result, SecretBytes, Usage,
     Usages, WrappedFormat,
 };
+use ml_dsa::{ExpandedSigningKey, MlDsa44, MlDsa65, MlDsa87, MlDsaParams};
 use ml_kem::array::sizes::U64;
 use ml_kem::{FromSeed, MlKem512, MlKem768, MlKem1024, Seed};
 
@@ -71,18 +67,21 @@ fn a_seed_comes_in_alone_or_with_what_follows_from_it() {
             ),
             (
                 pkcs8(oid, &tlv(SEED, &seed[1..]), None),
-                "not a private key",
+                "not exactly one private key",
             ),
             (
                 pkcs8(oid, &[&alone[..], &[0]].concat(), None),
-                "not a private key",
+                "not exactly one private key",
             ),
             (
                 pkcs8(oid, &[&both(&right)[..], &[0]].concat(), None),
-                "not a private key",
+                "not exactly one private key",
             ),
-            (pkcs8([oid[0], 0x7f], &alone, None), "not a private key"),
-            (pkcs8(oid, &[], None), "not a private key"),
+            (
+                pkcs8([oid[0], 0x7f], &alone, None),
+                "not exactly one private key",
+            ),
+            (pkcs8(oid, &[], None), "not exactly one private key"),
         ];
         for (pkcs8, reason) in cases {
             let error = import(key_type, &pkcs8).unwrap_err();
@@ -106,9 +105,15 @@ fn x_wing_keys_are_seeds_and_nothing_else() {
             x_wing_pkcs8(&seed, Some(&other)),
             "public key does not belong",
         ),
-        (x_wing_pkcs8(&seed[1..], None), "not a private key"),
-        (x_wing_pkcs8(&tlv(SEED, &seed), None), "not a private key"),
-        (pkcs8([4, 2], &seed, None), "not a private key"),
+        (
+            x_wing_pkcs8(&seed[1..], None),
+            "not exactly one private key",
+        ),
+        (
+            x_wing_pkcs8(&tlv(SEED, &seed), None),
+            "not exactly one private key",
+        ),
+        (pkcs8([4, 2], &seed, None), "not exactly one private key"),
     ];
     for (pkcs8, reason) in cases {
         let error = import(KeyType::XWing, &pkcs8).unwrap_err();
@@ -120,7 +125,7 @@ fn x_wing_keys_are_seeds_and_nothing_else() {
 /// RFC 7748 section 6.1: the secret of such a point is zero, whoever's key it meets.
 #[test]
 fn x_wing_ciphertexts_of_small_order_are_refused() {
-    let device = SoftDevice::in_memory().unwrap();
+    let device = crate::options().in_memory().unwrap();
     let binding = Binding::new("test", b"post-quantum");
     let spec = KeySpec::new(KeyType::XWing, KeyType::XWing.info().usages).unwrap();
     let new = block_on(device.generate(&spec, &binding)).unwrap();
@@ -137,7 +142,7 @@ fn x_wing_ciphertexts_of_small_order_are_refused() {
 /// What leaves, wrapped, is the seed as the RFCs write it.
 #[test]
 fn a_seed_goes_out_as_it_came_in() {
-    let device = SoftDevice::in_memory().unwrap();
+    let device = crate::options().in_memory().unwrap();
     let binding = Binding::new("test", b"post-quantum");
     let transport = Usages::of(&[Usage::Import, Usage::Export]);
     let transport = KeySpec::new(KeyType::Aes256, transport).unwrap();
@@ -182,7 +187,7 @@ fn wrap(kek: &[u8; 32], plain: &[u8]) -> Vec<u8> {
 }
 
 fn import(key_type: KeyType, pkcs8: &[u8]) -> Result<NewKey> {
-    let device = SoftDevice::in_memory().unwrap();
+    let device = crate::options().in_memory().unwrap();
     let spec = KeySpec::new(key_type, key_type.info().usages).unwrap();
     let binding = Binding::new("test", b"post-quantum");
     block_on(device.import(SecretBytes::copy_from(pkcs8), &spec, &binding))
@@ -190,19 +195,19 @@ fn import(key_type: KeyType, pkcs8: &[u8]) -> Result<NewKey> {
 
 fn expanded(key_type: KeyType, seed: &[u8]) -> Vec<u8> {
     match key_type {
-        KeyType::MlDsa44 => ml_dsa(&ML_DSA_44_SIGNING, seed),
-        KeyType::MlDsa65 => ml_dsa(&ML_DSA_65_SIGNING, seed),
-        KeyType::MlDsa87 => ml_dsa(&ML_DSA_87_SIGNING, seed),
+        KeyType::MlDsa44 => ml_dsa::<MlDsa44>(seed),
+        KeyType::MlDsa65 => ml_dsa::<MlDsa65>(seed),
+        KeyType::MlDsa87 => ml_dsa::<MlDsa87>(seed),
         KeyType::MlKem512 => ml_kem::<MlKem512>(seed),
         KeyType::MlKem768 => ml_kem::<MlKem768>(seed),
         _ => ml_kem::<MlKem1024>(seed),
     }
 }
 
-fn ml_dsa(algorithm: &'static PqdsaSigningAlgorithm, seed: &[u8]) -> Vec<u8> {
-    let pair = PqdsaKeyPair::from_seed(algorithm, seed).unwrap();
-    let raw = pair.private_key().as_raw_bytes().unwrap();
-    raw.as_ref().to_vec()
+#[expect(deprecated, reason = "the expanded form is what is tested")]
+fn ml_dsa<P: MlDsaParams>(seed: &[u8]) -> Vec<u8> {
+    let key = ExpandedSigningKey::<P>::from_seed(seed.try_into().unwrap());
+    key.to_expanded().to_vec()
 }
 
 #[expect(deprecated, reason = "the expanded form is what is tested")]

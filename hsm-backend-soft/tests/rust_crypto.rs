@@ -1,0 +1,10 @@
+//! Promise: a device over the provider in pure Rust keeps what every device of this crate does.
+
+use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
+
+#[path = "suite/promises.rs"]
+mod promises;
+
+fn options() -> SoftDeviceOptions {
+    SoftDevice::options(CryptoProvider::RustCrypto)
+}
