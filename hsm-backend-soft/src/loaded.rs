@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hsm_core::limits::DERIVED_LEN_MAX;
 use hsm_core::{
-    Algorithm, Binding, Ciphertext, CiphertextRef, DeriveParameters, Error, ErrorKind, KeySpec,
-    LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey, SecretBytes, SignInput, Usage,
-    WrappedFormat,
+    Algorithm, Binding, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, Error,
+    ErrorKind, KeySpec, LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey, SecretBytes,
+    SignInput, Usage, WrappedFormat,
 };
 
 use crate::device::Core;
@@ -173,6 +173,17 @@ impl LoadedKey for SoftKey {
         key.agree(algorithm, peer)
     }
 
+    async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        let key = self.permit(Operation::Encapsulate, algorithm, Usage::Encapsulate)?;
+        key.encapsulate(algorithm)
+    }
+
+    async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
+        let key = self.permit(Operation::Encapsulate, algorithm, Usage::Decapsulate)?;
+        check_encapsulation(algorithm, ciphertext)?;
+        key.decapsulate(algorithm, ciphertext)
+    }
+
     async fn derive(
         &self,
         algorithm: Algorithm,
@@ -252,6 +263,17 @@ fn check_digest(algorithm: Algorithm, input: SignInput<'_>) -> Result<()> {
         ))),
         None => Err(invalid(format!(
             "{algorithm} signs messages, never digests"
+        ))),
+    }
+}
+
+fn check_encapsulation(algorithm: Algorithm, ciphertext: &[u8]) -> Result<()> {
+    match algorithm.encapsulation_len() {
+        Some(len) if len == ciphertext.len() => Ok(()),
+        len => Err(invalid(format!(
+            "a ciphertext of {algorithm} has {} bytes, not {}",
+            len.unwrap_or_default(),
+            ciphertext.len()
         ))),
     }
 }

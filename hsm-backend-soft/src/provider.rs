@@ -8,12 +8,14 @@ mod encoding;
 mod rsa;
 #[cfg(feature = "rust-crypto")]
 pub(crate) mod rust_crypto;
+mod seed;
+mod x_wing;
 
 use std::fmt::Debug;
 
 use hsm_core::{
-    Algorithm, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, KeyType, PublicKey,
-    Result, SecretBytes, SignInput, Usages,
+    Algorithm, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, KeyType,
+    PublicKey, Result, SecretBytes, SignInput, Usages,
 };
 
 use crate::error::{invalid, unsupported};
@@ -21,8 +23,8 @@ use crate::error::{invalid, unsupported};
 /// An implementation of every primitive.
 ///
 /// *Material* is a private key as it stands in a sealed key, the same for every provider: the scalar and
-/// the two coordinates of the public point of an EC key, big-endian and each as long as the field, the 32 bytes of RFC 8032 and RFC 7748, PKCS#8 DER for RSA, the octets of a
-/// symmetric key.
+/// the two coordinates of the public point of an EC key, big-endian and each as long as the field, the 32 bytes of RFC 8032 and RFC 7748, the seed of ML-DSA
+/// (ξ, 32 bytes), ML-KEM (d ‖ z, 64 bytes) and X-Wing (32 bytes), PKCS#8 DER for RSA, the octets of a symmetric key.
 pub(crate) trait Provider: Debug + Send + Sync {
     /// What the provider can do.
     fn capabilities(&self) -> Capabilities;
@@ -56,7 +58,7 @@ pub(crate) trait Provider: Debug + Send + Sync {
 
 /// A key that is ready for use.
 ///
-/// Callers have asked [`Algorithm::check`], have checked lengths of digests, IVs and tags against the registry, and know
+/// Callers have asked [`Algorithm::check`], have checked lengths of digests, IVs, tags and encapsulations against the registry, and know
 /// that the key was parsed for the usage. What is left over is [`unsupported`], the answer of every method that a type
 /// of key does not write.
 pub(crate) trait ParsedKey: Debug + Send + Sync {
@@ -118,6 +120,16 @@ pub(crate) trait ParsedKey: Debug + Send + Sync {
 
     /// Agrees on a shared secret with a peer on the same curve.
     fn agree(&self, algorithm: Algorithm, _peer: &PublicKey) -> Result<SecretBytes> {
+        Err(unsupported(algorithm))
+    }
+
+    /// Makes a shared secret and encapsulates it to the public half.
+    fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        Err(unsupported(algorithm))
+    }
+
+    /// Decapsulates a ciphertext of the algorithm's length.
+    fn decapsulate(&self, algorithm: Algorithm, _ciphertext: &[u8]) -> Result<SecretBytes> {
         Err(unsupported(algorithm))
     }
 

@@ -2,9 +2,10 @@
 //! operation, and a test of every generated pair. They go through the provider seam, as every operation does.
 
 use hsm_core::{
-    Algorithm, CiphertextRef, DeriveParameters, Error, ErrorKind, KeyType, PublicKey, Result,
-    SecretBytes, SignInput, Usage, Usages,
+    Algorithm, CiphertextRef, DeriveParameters, Error, ErrorKind, KeyType, Operation, PublicKey,
+    Result, SecretBytes, SignInput, Usage, Usages,
 };
+use subtle::ConstantTimeEq;
 
 use crate::error::failed;
 use crate::provider::{ParsedKey, Provider};
@@ -24,20 +25,23 @@ pub(crate) fn run(provider: &dyn Provider) -> Result<()> {
     Ok(())
 }
 
-/// Tests that the halves of a new pair belong together: SP 800-56A section 5.6.2.1.4, FIPS 140-3 IG 10.3.A. Returns the
-/// public one.
+/// Tests that the halves of a new pair belong together: SP 800-56A section 5.6.2.1.4, FIPS 203 section 7.1, FIPS 140-3
+/// IG 10.3.A. Returns the public one.
 pub(crate) fn pairwise(
     provider: &dyn Provider,
     key_type: KeyType,
     material: &SecretBytes,
 ) -> Result<Option<PublicKey>> {
+    let encapsulates = key_type.algorithms()[0].does(Operation::Encapsulate);
     let usages = match key_type {
         KeyType::X25519 => Usages::of(&[Usage::DeriveBits]),
+        _ if encapsulates => Usages::of(&[Usage::Encapsulate, Usage::Decapsulate]),
         _ => Usages::of(&[Usage::Sign, Usage::Verify]),
     };
     let pair = provider.parse(key_type, usages, material.expose())?;
     let passed = match key_type {
         KeyType::X25519 => agrees_with_base_point(&*pair),
+        _ if encapsulates => decapsulates_what_it_encapsulates(&*pair, key_type.algorithms()[0]),
         _ => verifies_what_it_signs(&*pair, key_type.algorithms()[0]),
     };
     if matches!(passed, Ok(true)) {
@@ -65,6 +69,12 @@ fn verifies_what_it_signs(pair: &dyn ParsedKey, algorithm: Algorithm) -> Result<
     Ok(pair.verify(algorithm, message, &signature).is_ok())
 }
 
+fn decapsulates_what_it_encapsulates(pair: &dyn ParsedKey, algorithm: Algorithm) -> Result<bool> {
+    let sent = pair.encapsulate(algorithm)?;
+    let received = pair.decapsulate(algorithm, &sent.ciphertext)?;
+    Ok(received.ct_eq(&sent.secret).into())
+}
+
 /// Signs, verifies, and refuses what was altered.
 fn signs(pair: &dyn ParsedKey, algorithm: Algorithm) -> Result<bool> {
     let message = SignInput::Message(b"known-answer test");
@@ -80,7 +90,7 @@ fn refuses<T>(result: Result<T>) -> bool {
 
 type Test = fn(&dyn Provider) -> Result<bool>;
 
-const TESTS: [(&str, Test); 14] = [
+const TESTS: [(&str, Test); 17] = [
     ("HKDF for sealing", sealing_hkdf),
     ("AES key wrap", aes_kw),
     ("AES key wrap with padding", aes_kwp),
@@ -94,6 +104,9 @@ const TESTS: [(&str, Test); 14] = [
     ("ECDH", ecdh),
     ("Ed25519", ed25519),
     ("X25519", x25519),
+    ("ML-DSA", ml_dsa),
+    ("ML-KEM", ml_kem),
+    ("X-Wing", x_wing),
     ("RSA", rsa),
 ];
 
@@ -306,6 +319,48 @@ fn x25519(provider: &dyn Provider) -> Result<bool> {
     Ok(key.agree(Algorithm::EcdhEs, &peer)?.expose() == output)
 }
 
+/// Wycheproof, `mldsa_65_sign_seed_test.json`, test 1: a deterministic signature, so that it can be printed. Then hedged
+/// ones of our own. The public key that verifies follows from the seed.
+fn ml_dsa(provider: &dyn Provider) -> Result<bool> {
+    let key = parse(provider, KeyType::MlDsa65, &[0x2a; 32])?;
+    let message = SignInput::Message(b"Hello world");
+    let altered = SignInput::Message(b"hello world");
+    key.verify(Algorithm::MlDsa65, message, ML_DSA_SIGNATURE)?;
+    Ok(
+        refuses(key.verify(Algorithm::MlDsa65, altered, ML_DSA_SIGNATURE))
+            && signs(&*key, Algorithm::MlDsa65)?,
+    )
+}
+
+/// Wycheproof, `mlkem_768_test.json`, test 2. Then implicit rejection of an altered ciphertext, and there and back.
+fn ml_kem(provider: &dyn Provider) -> Result<bool> {
+    let seed: [u8; 64] = hex(
+        "7c9935a0b07694aa0c6d10e4db6b1add2fd81a25ccb148032dcd739936737f2d8626ed79d451140800e03b59b956f8210e556067407d13dc90fa9e8b872bfb8f",
+    );
+    let secret: [u8; 32] = hex("e7184a0975ee3470878d2d159ec83129c8aec253d4ee17b4810311d198cd0368");
+    let algorithm = Algorithm::MlKem768;
+    let key = parse(provider, KeyType::MlKem768, &seed)?;
+    let mut altered = ML_KEM_CIPHERTEXT.to_vec();
+    altered[0] ^= 1;
+    Ok(
+        key.decapsulate(algorithm, ML_KEM_CIPHERTEXT)?.expose() == secret
+            && key.decapsulate(algorithm, &altered)?.expose() != secret
+            && decapsulates_what_it_encapsulates(&*key, algorithm)?,
+    )
+}
+
+/// draft-connolly-cfrg-xwing-kem-10 appendix C, the first vector. Then there and back.
+fn x_wing(provider: &dyn Provider) -> Result<bool> {
+    let seed: [u8; 32] = hex("7f9c2ba4e88f827d616045507605853ed73b8093f6efbc88eb1a6eacfa66ef26");
+    let secret: [u8; 32] = hex("d2df0522128f09dd8e2c92b1e905c793d8f57a54c3da25861f10bf4ca613e384");
+    let algorithm = Algorithm::XWing;
+    let key = parse(provider, KeyType::XWing, &seed)?;
+    Ok(
+        key.decapsulate(algorithm, X_WING_CIPHERTEXT)?.expose() == secret
+            && decapsulates_what_it_encapsulates(&*key, algorithm)?,
+    )
+}
+
 /// RFC 7515 appendix A.2: the signature of a key that the RFC prints. Then PSS and OAEP there and back.
 fn rsa(provider: &dyn Provider) -> Result<bool> {
     let key = parse(provider, KeyType::Rsa2048, RSA_KEY)?;
@@ -331,6 +386,12 @@ const HKDF_OKM: [u8; 42] =
 
 /// The private key of RFC 7515 appendix A.2.1 as PKCS#8.
 const RSA_KEY: &[u8] = include_bytes!("self_test/rfc7515_rsa2048.pkcs8.der");
+
+const ML_DSA_SIGNATURE: &[u8] = include_bytes!("self_test/wycheproof_mldsa_65.signature");
+
+const ML_KEM_CIPHERTEXT: &[u8] = include_bytes!("self_test/wycheproof_mlkem_768.ciphertext");
+
+const X_WING_CIPHERTEXT: &[u8] = include_bytes!("self_test/x_wing.ciphertext");
 
 const RSA_MESSAGE: &[u8] = b"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 

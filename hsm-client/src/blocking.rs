@@ -23,8 +23,8 @@ use std::future::IntoFuture;
 
 use hsm_core::audit::{Frame, StreamId};
 use hsm_core::key::typed::{
-    Aead, Agreement, Authenticating, Derivation, Encrypting, KeyKind, Signing, SigningDigests,
-    Transport, Wrapping,
+    Aead, Agreement, Authenticating, Derivation, Encapsulating, Encrypting, KeyKind, Signing,
+    SigningDigests, Transport, Wrapping,
 };
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, RotationPolicy, Scope};
 use hsm_core::{
@@ -36,7 +36,7 @@ use pollster::block_on;
 
 use crate::create::Handle;
 use crate::hsm::{OpenOptions, Setup};
-use crate::key::{Encrypted, Signature, Wrapped};
+use crate::key::{Encapsulation, Encrypted, Signature, Wrapped};
 
 /// Forwards methods to the async type inside, under its documentation.
 macro_rules! forward {
@@ -386,6 +386,13 @@ impl<A: Agreement> Key<A> {
     forward! { crate::Key; agree(peer: &PublicKey) -> Result<SecretBytes>; }
 }
 
+impl<A: Encapsulating> Key<A> {
+    forward! { crate::Key;
+        encapsulate() -> Result<(Encapsulation, SecretBytes)>;
+        decapsulate(ciphertext: &Encapsulation) -> Result<SecretBytes>;
+    }
+}
+
 impl<A: Derivation> Key<A> {
     forward! { crate::Key;
         hkdf(salt: &[u8], info: &[u8], len: usize) -> Result<SecretBytes>;
@@ -405,6 +412,8 @@ impl AnyKey {
         decrypt(algorithm: Algorithm, data: &Encrypted, aad: &[u8]) -> Result<SecretBytes>;
         wrap(algorithm: Algorithm, key: &[u8]) -> Result<Wrapped>;
         unwrap(algorithm: Algorithm, wrapped: &Wrapped) -> Result<SecretBytes>;
+        encapsulate(algorithm: Algorithm) -> Result<(Encapsulation, SecretBytes)>;
+        decapsulate(algorithm: Algorithm, ciphertext: &Encapsulation) -> Result<SecretBytes>;
     }
 
     /// As [`crate::AnyKey::spec`].

@@ -4,8 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use hsm_core::key::typed::{
-    Aead, Agreement, Authenticating, Derivation, Encrypting, KeyKind, Signing, SigningDigests,
-    Transport, Wrapping,
+    Aead, Agreement, Authenticating, Derivation, Encapsulating, Encrypting, KeyKind, Signing,
+    SigningDigests, Transport, Wrapping,
 };
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
@@ -20,7 +20,8 @@ use crate::session::{Session, unexpected};
 /// A key of the HSM, used through a session. Cheap to clone.
 ///
 /// It follows rotation: operations use the current version, unless the handle is [`at`](Key::at) one version. What
-/// verifies or decrypts finds the version that signed or encrypted in the [`Signature`], [`Encrypted`] or [`Wrapped`].
+/// verifies or decrypts finds the version that signed or encrypted in the [`Signature`], [`Encrypted`], [`Wrapped`] or
+/// [`Encapsulation`].
 ///
 /// A signing key signs:
 ///
@@ -52,12 +53,12 @@ use crate::session::{Session, unexpected};
 /// }
 /// ```
 ///
-/// Ed25519 signs messages, not digests:
+/// Ed25519 and ML-DSA sign messages, not digests:
 ///
 /// ```compile_fail,E0599
-/// use hsm_client::{Key, kinds::Ed25519};
+/// use hsm_client::{Key, kinds::MlDsa65};
 ///
-/// async fn sign(key: &Key<Ed25519>) {
+/// async fn sign(key: &Key<MlDsa65>) {
 ///     key.sign_digest(&[0; 64]).await;
 /// }
 /// ```
@@ -96,6 +97,15 @@ pub struct Encrypted {
 pub struct Wrapped {
     version: VersionId,
     bytes: Vec<u8>,
+}
+
+/// The ciphertext that encapsulates a shared secret, with the key version that it is for.
+///
+/// Who encapsulates to the public key outside of the HSM may not know the version: [`new`](Self::new).
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Encapsulation {
+    bytes: Vec<u8>,
+    version: Option<VersionId>,
 }
 
 impl<A> Key<A> {
@@ -458,6 +468,48 @@ impl<A: Agreement> Key<A> {
     }
 }
 
+impl<A: Encapsulating> Key<A> {
+    /// Makes a shared secret of 32 bytes, and the ciphertext from which the holder of the private half gets the same
+    /// secret. Put it through a KDF before use for more than one purpose.
+    ///
+    /// ```
+    /// use hsm_client::{Key, Result, SecretBytes, kinds::MlKem768};
+    ///
+    /// async fn there_and_back(key: &Key<MlKem768>) -> Result<(SecretBytes, SecretBytes)> {
+    ///     let (ciphertext, sent) = key.encapsulate().await?;
+    ///     let received = key.decapsulate(&ciphertext).await?;
+    ///     Ok((sent, received))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](ErrorKind::KeyState) if the key is not active.
+    pub async fn encapsulate(&self) -> Result<(Encapsulation, SecretBytes)> {
+        self.session
+            .encapsulated(self.key.clone(), A::ALGORITHM)
+            .await
+    }
+
+    /// The secret that is encapsulated to any version of the key.
+    ///
+    /// A ciphertext that was altered or was made for another key gives another secret, not an error (FIPS 203 section
+    /// 6.3): whether both sides have the same one shows when it is used.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a ciphertext of the wrong length,
+    /// [`KeyState`](ErrorKind::KeyState) if the key may not decapsulate.
+    pub async fn decapsulate(&self, ciphertext: &Encapsulation) -> Result<SecretBytes> {
+        let request = Request::Decapsulate {
+            key: self.maker(ciphertext.version),
+            algorithm: A::ALGORITHM,
+            ciphertext: &ciphertext.bytes,
+        };
+        self.session.secret(request).await
+    }
+}
+
 impl<A: Derivation> Key<A> {
     /// Derives `len` bytes with HKDF (RFC 5869).
     ///
@@ -677,6 +729,37 @@ impl AnyKey {
         };
         self.key.session.secret(request).await
     }
+
+    /// Makes a shared secret and encapsulates it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key.
+    pub async fn encapsulate(&self, algorithm: Algorithm) -> Result<(Encapsulation, SecretBytes)> {
+        self.key
+            .session
+            .encapsulated(self.key.key.clone(), algorithm)
+            .await
+    }
+
+    /// Decapsulates a shared secret.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key, or the ciphertext is of the wrong
+    /// length.
+    pub async fn decapsulate(
+        &self,
+        algorithm: Algorithm,
+        ciphertext: &Encapsulation,
+    ) -> Result<SecretBytes> {
+        let request = Request::Decapsulate {
+            key: self.key.maker(ciphertext.version),
+            algorithm,
+            ciphertext: &ciphertext.bytes,
+        };
+        self.key.session.secret(request).await
+    }
 }
 
 impl Handle for AnyKey {
@@ -696,6 +779,24 @@ impl Session {
     async fn wrapped(&self, request: Request<'_>) -> Result<Wrapped> {
         match self.call(request).await? {
             Response::Wrapped { bytes, version } => Ok(Wrapped::new(version, bytes)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn encapsulated(
+        &self,
+        key: KeyRef,
+        algorithm: Algorithm,
+    ) -> Result<(Encapsulation, SecretBytes)> {
+        let request = Request::Encapsulate { key, algorithm };
+        match self.call(request).await? {
+            Response::Encapsulated {
+                encapsulated,
+                version,
+            } => Ok((
+                Encapsulation::made_for(version, encapsulated.ciphertext),
+                encapsulated.secret,
+            )),
             other => Err(unexpected(&other)),
         }
     }
@@ -775,6 +876,44 @@ impl Signature {
     }
 
     /// The signature.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Encapsulation {
+    /// A ciphertext for the key's current version.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            version: None,
+        }
+    }
+
+    /// A ciphertext for one version of the key.
+    #[must_use]
+    pub fn made_for(version: VersionId, bytes: impl Into<Vec<u8>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            version: Some(version),
+        }
+    }
+
+    /// The version that it is for, if it is known.
+    #[must_use]
+    pub fn version(&self) -> Option<VersionId> {
+        self.version
+    }
+
+    /// The ciphertext as FIPS 203 has it, for the other side.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The ciphertext as FIPS 203 has it, for the other side.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes

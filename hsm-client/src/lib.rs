@@ -31,7 +31,7 @@
 //! | administer it: users, roles, settings, deleted keys | [`Session`] |
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
-//! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`] |
+//! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -54,7 +54,7 @@ mod url;
 pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
-pub use key::{AnyKey, Encrypted, Key, Signature, Wrapped};
+pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
 pub use session::Session;
 pub use url::Url;
 

@@ -161,6 +161,11 @@ fn every_request_leaves_one_record_of_its_own() {
             ],
         ),
         create("agree", KeyType::EcP256, &[Usage::DeriveBits]),
+        create(
+            "kem",
+            KeyType::MlKem768,
+            &[Usage::Encapsulate, Usage::Decapsulate],
+        ),
         create("kdk", KeyType::Kdk256, &[Usage::DeriveKey]),
         create(
             "transport",
@@ -266,6 +271,15 @@ fn every_request_leaves_one_record_of_its_own() {
             key: key("agree"),
             algorithm: Algorithm::EcdhEs,
             peer: &peer,
+        },
+        Request::Encapsulate {
+            key: key("kem"),
+            algorithm: Algorithm::MlKem768,
+        },
+        Request::Decapsulate {
+            key: key("kem"),
+            algorithm: Algorithm::MlKem768,
+            ciphertext: &[7; 1088],
         },
         Request::Derive {
             key: key("kdk"),

@@ -48,11 +48,13 @@ struct Keys {
     encrypting: KeyRef,
     agreeing: KeyRef,
     deriving: KeyRef,
+    encapsulating: KeyRef,
     transport: KeyRef,
     signature: Vec<u8>,
     tag: Vec<u8>,
     ciphertext: Ciphertext,
     wrapped: Vec<u8>,
+    encapsulation: Vec<u8>,
     exported: Vec<u8>,
     peer: PublicKey,
 }
@@ -96,7 +98,7 @@ fn every_state_allows_what_the_standard_says() {
         }
         seen.sort();
         seen.dedup();
-        assert_eq!(seen.len(), 10, "a usage was left out: {seen:?}");
+        assert_eq!(seen.len(), 12, "a usage was left out: {seen:?}");
     }
 }
 
@@ -131,6 +133,11 @@ impl Keys {
             ),
             agreeing: make("agree", KeyType::EcP256, &[Usage::DeriveBits]),
             deriving: make("derive", KeyType::Kdk256, &[Usage::DeriveKey]),
+            encapsulating: make(
+                "kem",
+                KeyType::MlKem768,
+                &[Usage::Encapsulate, Usage::Decapsulate],
+            ),
             transport: make(
                 "transport",
                 KeyType::Aes256,
@@ -138,6 +145,7 @@ impl Keys {
             ),
             signature: vec![1; 64],
             tag: vec![1; 32],
+            encapsulation: vec![1; 1088],
             ciphertext: Ciphertext {
                 ciphertext: vec![1; 8],
                 iv: vec![1; 12],
@@ -165,6 +173,9 @@ impl Keys {
                     }
                     (Usage::WrapKey, Ok(Response::Wrapped { bytes, .. })) => keys.wrapped = bytes,
                     (Usage::Export, Ok(Response::Wrapped { bytes, .. })) => keys.exported = bytes,
+                    (Usage::Encapsulate, Ok(Response::Encapsulated { encapsulated, .. })) => {
+                        keys.encapsulation = encapsulated.ciphertext;
+                    }
                     // Of these the input was made up.
                     (
                         Usage::Verify | Usage::Decrypt | Usage::UnwrapKey | Usage::Import,
@@ -177,7 +188,7 @@ impl Keys {
             }
         }
         if let Way::Event(event) = way {
-            for kind in ["sign", "mac", "aes", "agree", "derive", "transport"] {
+            for kind in ["sign", "mac", "aes", "agree", "derive", "kem", "transport"] {
                 let key = session.any_key(&name(kind)).unwrap().handle();
                 key.update(AttributesUpdate::new().event(event)).unwrap();
             }
@@ -274,6 +285,21 @@ impl Keys {
                     salt_or_label: b"salt",
                     info_or_context: b"info",
                     len: 32,
+                },
+            ),
+            (
+                Usage::Encapsulate,
+                Request::Encapsulate {
+                    key: self.encapsulating.clone(),
+                    algorithm: Algorithm::MlKem768,
+                },
+            ),
+            (
+                Usage::Decapsulate,
+                Request::Decapsulate {
+                    key: self.encapsulating.clone(),
+                    algorithm: Algorithm::MlKem768,
+                    ciphertext: &self.encapsulation,
                 },
             ),
             (

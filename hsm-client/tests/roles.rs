@@ -123,6 +123,8 @@ const CASES: &[Case] = cases! {
     Wrap, Key, WRAPPERS, |_m, key| Request::Wrap { key: reference(key), algorithm: Algorithm::A256Kw, plaintext: b"" };
     Unwrap, Key, WRAPPERS, |_m, key| Request::Unwrap { key: reference(key), algorithm: Algorithm::A256Kw, wrapped: b"" };
     Agree, Key, USERS, |m, key| Request::Agree { key: reference(key), algorithm: Algorithm::EcdhEs, peer: &m.peer };
+    Encapsulate, Key, USERS, |_m, key| Request::Encapsulate { key: reference(key), algorithm: Algorithm::MlKem768 };
+    Decapsulate, Key, USERS, |_m, key| Request::Decapsulate { key: reference(key), algorithm: Algorithm::MlKem768, ciphertext: b"" };
     Derive, Key, USERS, |_m, key| Request::Derive {
         key: reference(key), algorithm: Algorithm::HkdfSha256, salt_or_label: b"", info_or_context: b"", len: 32,
     };

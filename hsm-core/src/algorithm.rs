@@ -1,7 +1,7 @@
 //! The registry of key types and algorithms: identifiers, sizes, and what goes with what. Everything asks it; nothing
 //! else in the workspace lists algorithms.
 //!
-//! Names are those of JOSE (RFC 7518, RFC 8037, RFC 8812) and Key Vault. [`KeyType`] says what a key is, [`Algorithm`]
+//! Names are those of JOSE (RFC 7518, RFC 8037, RFC 8812, RFC 9964) and Key Vault. [`KeyType`] says what a key is, [`Algorithm`]
 //! what is done with it; [`KeyType::algorithms`] joins the two.
 
 mod approval;
@@ -23,6 +23,8 @@ pub enum Operation {
     Agree,
     /// Derive secret bytes from a key-derivation key (NIST SP 800-108, RFC 5869).
     Derive,
+    /// Encapsulate a shared secret to the public half, and decapsulate it with the private one (FIPS 203).
+    Encapsulate,
     /// Encrypt and decrypt data.
     Encrypt,
     /// Compute and check a message authentication code.
@@ -70,6 +72,9 @@ pub enum KeyFamily {
     Rsa,
     /// Edwards and Montgomery curve keys of RFC 8032 and RFC 7748 (`kty` OKP, RFC 8037).
     Okp,
+    /// Keys that are a seed and a string of public bytes, named by their one algorithm (`kty` AKP, RFC 9964): ML-DSA,
+    /// ML-KEM, X-Wing.
+    Akp,
     /// Symmetric keys (`kty` oct).
     Oct,
 }
@@ -82,6 +87,7 @@ impl KeyFamily {
             Self::Ec => "EC",
             Self::Rsa => "RSA",
             Self::Okp => "OKP",
+            Self::Akp => "AKP",
             Self::Oct => "oct",
         }
     }
@@ -99,9 +105,9 @@ pub struct KeyTypeInfo {
     pub family: KeyFamily,
     /// JOSE `crv`, for the families that have curves.
     pub curve: Option<&'static str>,
-    /// Size in bits: modulus, field or key length.
+    /// Size in bits: modulus, field, seed or key length.
     pub bits: u16,
-    /// Security strength in bits (NIST SP 800-57 part 1, table 2).
+    /// Security strength in bits (NIST SP 800-57 part 1, table 2), also of a post-quantum category.
     pub strength: u16,
     /// Usages that a key of this type may be given.
     pub usages: Usages,
@@ -198,6 +204,7 @@ const SIGN: Usages = Usages::of(&[Usage::Sign, Usage::Verify]);
 const SIGN_OR_AGREE: Usages = Usages::of(&[Usage::Sign, Usage::Verify, Usage::DeriveBits]);
 const AGREE: Usages = Usages::of(&[Usage::DeriveBits]);
 const DERIVE: Usages = Usages::of(&[Usage::DeriveKey]);
+const ENCAPSULATE: Usages = Usages::of(&[Usage::Encapsulate, Usage::Decapsulate]);
 const RSA: Usages = Usages::of(&[
     Usage::Sign,
     Usage::Verify,
@@ -217,7 +224,8 @@ const AES: Usages = Usages::of(&[
     Usage::Export,
 ]);
 
-// Sizes, usages and pairs. Strengths: NIST SP 800-57 part 1 revision 5, tables 2 and 3.
+// Sizes, usages and pairs. Strengths: NIST SP 800-57 part 1 revision 5, tables 2 and 3; FIPS 203 and FIPS 204 put their
+// parameter sets into categories, and 1, 2, 3, 5 stand for 128, 128, 192, 256 bits.
 key_types! {
     /// RSA with a 2048-bit modulus.
     Rsa2048 = 1, "RSA-2048", Rsa, None, 2048, 112, RSA, [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, RsaOaep, RsaOaep256, Rsa1_5, RsaAesKwp];
@@ -251,6 +259,20 @@ key_types! {
     HmacSha512 = 42, "HMAC-SHA512", Oct, None, 512, 256, SIGN, [Hs512];
     /// A 256-bit key-derivation key (KDK of NIST SP 800-108, input keying material of RFC 5869).
     Kdk256 = 50, "KDK-256", Oct, None, 256, 256, DERIVE, [HkdfSha256, HkdfSha384, HkdfSha512, KbkdfHmacSha256, KbkdfHmacSha384, KbkdfHmacSha512];
+    /// ML-DSA-44 (FIPS 204, category 2).
+    MlDsa44 = 60, "ML-DSA-44", Akp, None, 256, 128, SIGN, [MlDsa44];
+    /// ML-DSA-65 (FIPS 204, category 3).
+    MlDsa65 = 61, "ML-DSA-65", Akp, None, 256, 192, SIGN, [MlDsa65];
+    /// ML-DSA-87 (FIPS 204, category 5).
+    MlDsa87 = 62, "ML-DSA-87", Akp, None, 256, 256, SIGN, [MlDsa87];
+    /// ML-KEM-512 (FIPS 203, category 1).
+    MlKem512 = 70, "ML-KEM-512", Akp, None, 512, 128, ENCAPSULATE, [MlKem512];
+    /// ML-KEM-768 (FIPS 203, category 3).
+    MlKem768 = 71, "ML-KEM-768", Akp, None, 512, 192, ENCAPSULATE, [MlKem768];
+    /// ML-KEM-1024 (FIPS 203, category 5).
+    MlKem1024 = 72, "ML-KEM-1024", Akp, None, 512, 256, ENCAPSULATE, [MlKem1024];
+    /// X-Wing: X25519 and ML-KEM-768 in one key (draft-connolly-cfrg-xwing-kem-10). Safe as long as one of them is.
+    XWing = 73, "X-Wing", Akp, None, 256, 128, ENCAPSULATE, [XWing];
 }
 
 // Key Vault and JOSE identifiers where they exist; the PKCS#11 or standard's name otherwise.
@@ -344,6 +366,20 @@ algorithms! {
     KbkdfHmacSha384 = 84, "KBKDF-HMAC-SHA384", [Derive], Some(Hash::Sha384), 0, 0;
     /// The counter-mode KDF of NIST SP 800-108 with HMAC-SHA-512.
     KbkdfHmacSha512 = 85, "KBKDF-HMAC-SHA512", [Derive], Some(Hash::Sha512), 0, 0;
+    /// ML-DSA-44 (FIPS 204, RFC 9964), hedged, with an empty context. Signs messages only, never digests.
+    MlDsa44 = 90, "ML-DSA-44", [Sign], None, 0, 0;
+    /// ML-DSA-65, as ML-DSA-44.
+    MlDsa65 = 91, "ML-DSA-65", [Sign], None, 0, 0;
+    /// ML-DSA-87, as ML-DSA-44.
+    MlDsa87 = 92, "ML-DSA-87", [Sign], None, 0, 0;
+    /// ML-KEM-512 (FIPS 203). The shared secret has 32 bytes, as with every KEM here.
+    MlKem512 = 100, "ML-KEM-512", [Encapsulate], None, 0, 0;
+    /// ML-KEM-768.
+    MlKem768 = 101, "ML-KEM-768", [Encapsulate], None, 0, 0;
+    /// ML-KEM-1024.
+    MlKem1024 = 102, "ML-KEM-1024", [Encapsulate], None, 0, 0;
+    /// X-Wing, the hybrid of X25519 and ML-KEM-768 (draft-connolly-cfrg-xwing-kem-10).
+    XWing = 103, "X-Wing", [Encapsulate], None, 0, 0;
 }
 
 impl KeyType {
@@ -377,7 +413,7 @@ impl KeyType {
         !matches!(self.info().family, KeyFamily::Oct)
     }
 
-    /// Length of a symmetric key, or of one half of a curve key, in bytes; of the modulus for RSA.
+    /// Length of a symmetric key, of a seed, or of one half of a curve key, in bytes; of the modulus for RSA.
     #[must_use]
     pub const fn byte_len(self) -> usize {
         (self.info().bits as usize).div_ceil(8)
@@ -407,6 +443,26 @@ impl Algorithm {
     #[must_use]
     pub const fn hash(self) -> Option<Hash> {
         self.info().hash
+    }
+
+    /// Length of the ciphertext that encapsulates a shared secret, in bytes (FIPS 203 table 3); `None` if the algorithm
+    /// does not encapsulate.
+    ///
+    /// ```
+    /// use hsm_core::Algorithm;
+    ///
+    /// assert_eq!(Algorithm::MlKem768.encapsulation_len(), Some(1088));
+    /// assert_eq!(Algorithm::EcdhEs.encapsulation_len(), None);
+    /// ```
+    #[must_use]
+    pub const fn encapsulation_len(self) -> Option<usize> {
+        match self {
+            Self::MlKem512 => Some(768),
+            Self::MlKem768 => Some(1088),
+            Self::MlKem1024 => Some(1568),
+            Self::XWing => Some(1120),
+            _ => None,
+        }
     }
 
     /// Whether the algorithm does `operation`.
@@ -561,6 +617,17 @@ mod tests {
         }
         for key_type in KeyType::all() {
             assert!(!key_type.algorithms().is_empty(), "{key_type}");
+        }
+    }
+
+    #[test]
+    fn what_encapsulates_says_how_long_it_is() {
+        for algorithm in Algorithm::all() {
+            assert_eq!(
+                algorithm.encapsulation_len().is_some(),
+                algorithm.does(Operation::Encapsulate),
+                "{algorithm}"
+            );
         }
     }
 

@@ -108,7 +108,8 @@ pub trait LoadedKey: Debug + Send + Sync {
 
     /// Signs. ECDSA signatures are r‖s (RFC 7518 section 3.4), RSA signatures as long as the modulus.
     ///
-    /// A digest of the wrong length is [`InvalidInput`](crate::ErrorKind::InvalidInput). EdDSA signs messages only.
+    /// A digest of the wrong length is [`InvalidInput`](crate::ErrorKind::InvalidInput). EdDSA and ML-DSA sign messages
+    /// only.
     async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>>;
 
     /// Verifies a signature: `Ok(())`, or [`CryptoFailed`](crate::ErrorKind::CryptoFailed) if it is not right.
@@ -152,6 +153,17 @@ pub trait LoadedKey: Debug + Send + Sync {
     /// Agrees on a shared secret with the holder of `peer`, which must be of the same curve and valid
     /// (SP 800-56A section 5.6.2.3): [`InvalidInput`](crate::ErrorKind::InvalidInput) otherwise.
     async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes>;
+
+    /// Makes a shared secret and encapsulates it to the public half (FIPS 203 section 7.2).
+    async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated>;
+
+    /// Takes a shared secret out of the ciphertext that encapsulates it (FIPS 203 section 7.3).
+    ///
+    /// A ciphertext of the wrong length is [`InvalidInput`](crate::ErrorKind::InvalidInput). One of the right length that
+    /// was not made for this key gives another secret and no error, as the standard wants it (implicit rejection). Only of
+    /// X-Wing may a device refuse a ciphertext, if its X25519 half is a point of small order:
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes>;
 
     /// Derives `len` secret bytes.
     async fn derive(
@@ -256,6 +268,19 @@ pub struct CiphertextRef<'a> {
     pub iv: &'a [u8],
     /// Authentication tag.
     pub tag: &'a [u8],
+}
+
+/// A shared secret, and the ciphertext from which the holder of the private half gets the same one.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "devices of other crates make these"
+)]
+pub struct Encapsulated {
+    /// For the holder of the private half.
+    pub ciphertext: Vec<u8>,
+    /// The shared secret.
+    pub secret: SecretBytes,
 }
 
 /// What distinguishes one derived secret from another under the same key.

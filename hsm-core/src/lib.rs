@@ -60,8 +60,8 @@ pub use algorithm::{Algorithm, Hash, KeyFamily, KeyType, Operation};
 pub use capability::Capabilities;
 pub use clock::{Clock, Timestamp};
 pub use device::{
-    Ciphertext, CiphertextRef, DeriveParameters, Device, LoadedKey, NewKey, SignInput,
-    WrappedFormat,
+    Ciphertext, CiphertextRef, DeriveParameters, Device, Encapsulated, LoadedKey, NewKey,
+    SignInput, WrappedFormat,
 };
 pub use engine::{Engine, EngineSession, Maintenance, Parts, Setup, partition_id};
 pub use error::{Error, ErrorKind, Result};

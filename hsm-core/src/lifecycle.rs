@@ -96,9 +96,18 @@ impl State {
             Self::Active => true,
             Self::Deactivated => matches!(
                 usage,
-                Usage::Verify | Usage::Decrypt | Usage::UnwrapKey | Usage::Import
+                Usage::Verify
+                    | Usage::Decrypt
+                    | Usage::UnwrapKey
+                    | Usage::Import
+                    | Usage::Decapsulate
             ),
-            Self::Compromised => matches!(usage, Usage::Decrypt | Usage::UnwrapKey),
+            Self::Compromised => {
+                matches!(
+                    usage,
+                    Usage::Decrypt | Usage::UnwrapKey | Usage::Decapsulate
+                )
+            }
             Self::PreActivation | Self::Suspended | Self::Destroyed => false,
         }
     }
@@ -197,6 +206,7 @@ compromised + destroyed -> destroyed
             Usage::Export,
             Usage::DeriveKey,
             Usage::DeriveBits,
+            Usage::Encapsulate,
         ];
         for state in State::ALL {
             for usage in protects {

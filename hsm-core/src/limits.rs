@@ -32,8 +32,9 @@ pub const DERIVE_PARAMETER_LEN_MAX: usize = 1 << 10;
 /// Largest sealed key that a device may return, in bytes: 8 KiB.
 pub const SEALED_KEY_LEN_MAX: usize = 8 << 10;
 
-/// Largest key that may be imported, as PKCS#8 or raw octets, in bytes: 4 KiB.
-pub const KEY_MATERIAL_LEN_MAX: usize = 4 << 10;
+/// Largest key that may be imported, as PKCS#8 or raw octets, in bytes: 8 KiB (an ML-DSA-87 key with both its seed and
+/// its expanded form is 5 KiB).
+pub const KEY_MATERIAL_LEN_MAX: usize = 8 << 10;
 
 /// Largest public key in any encoding, in bytes: 4 KiB.
 pub const PUBLIC_KEY_LEN_MAX: usize = 4 << 10;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::algorithm::Algorithm;
 use crate::audit::{Frame, StreamId};
 use crate::clock::Timestamp;
-use crate::device::{Ciphertext, CiphertextRef, SignInput, WrappedFormat};
+use crate::device::{Ciphertext, CiphertextRef, Encapsulated, SignInput, WrappedFormat};
 use crate::key::{
     Attributes, AttributesUpdate, KeyName, KeyRef, KeySpec, PublicKey, Tags, VersionId,
 };
@@ -142,6 +142,14 @@ pub enum Request<'a> {
         key: KeyRef,
         algorithm: Algorithm,
         peer: &'a PublicKey,
+    },
+    /// Makes a shared secret and encapsulates it.
+    Encapsulate { key: KeyRef, algorithm: Algorithm },
+    /// Takes a shared secret out of the ciphertext that encapsulates it.
+    Decapsulate {
+        key: KeyRef,
+        algorithm: Algorithm,
+        ciphertext: &'a [u8],
     },
     /// Derives secret bytes.
     Derive {
@@ -457,7 +465,15 @@ pub enum Response {
         /// The version that wrapped.
         version: VersionId,
     },
-    /// To [`Request::Decrypt`], [`Request::Unwrap`], [`Request::Agree`], [`Request::Derive`] and [`Request::Random`].
+    /// To [`Request::Encapsulate`].
+    Encapsulated {
+        /// The shared secret, and the ciphertext that encapsulates it.
+        encapsulated: Encapsulated,
+        /// The version that it was encapsulated to.
+        version: VersionId,
+    },
+    /// To [`Request::Decrypt`], [`Request::Unwrap`], [`Request::Agree`], [`Request::Decapsulate`], [`Request::Derive`] and
+    /// [`Request::Random`].
     Secret(SecretBytes),
     /// To [`Request::ListRoleDefinitions`].
     RoleDefinitions(Vec<RoleDefinition>),
@@ -500,6 +516,8 @@ impl Request<'_> {
             Self::Wrap { .. } => DataAction::KeyWrap,
             Self::Unwrap { .. } => DataAction::KeyUnwrap,
             Self::Agree { .. } => DataAction::KeyAgree,
+            Self::Encapsulate { .. } => DataAction::KeyEncapsulate,
+            Self::Decapsulate { .. } => DataAction::KeyDecapsulate,
             Self::Derive { .. } => DataAction::KeyDerive,
             Self::Random { .. } => DataAction::RandomGenerate,
             Self::ListRoleDefinitions => DataAction::RoleDefinitionRead,
@@ -546,6 +564,8 @@ impl Request<'_> {
             | Self::Wrap { key, .. }
             | Self::Unwrap { key, .. }
             | Self::Agree { key, .. }
+            | Self::Encapsulate { key, .. }
+            | Self::Decapsulate { key, .. }
             | Self::Derive { key, .. } => Some(&key.name),
             Self::ListKeys { .. }
             | Self::ListDeletedKeys { .. }
@@ -607,6 +627,8 @@ impl Request<'_> {
             | Self::Wrap { algorithm, .. }
             | Self::Unwrap { algorithm, .. }
             | Self::Agree { algorithm, .. }
+            | Self::Encapsulate { algorithm, .. }
+            | Self::Decapsulate { algorithm, .. }
             | Self::Derive { algorithm, .. } => Some(*algorithm),
             _ => None,
         }
@@ -623,6 +645,7 @@ impl Request<'_> {
             Self::VerifyMac { message, tag, .. } => message.len().max(tag.len()),
             Self::Encrypt { plaintext, .. } => plaintext.len(),
             Self::Decrypt { ciphertext, .. } => ciphertext.ciphertext.len(),
+            Self::Decapsulate { ciphertext, .. } => ciphertext.len(),
             _ => 0,
         }
     }

@@ -16,7 +16,7 @@ pub fn algorithm() -> impl Strategy<Value = Algorithm> {
 
 /// Any set of usages, possible or not.
 pub fn usages() -> impl Strategy<Value = Usages> {
-    (0u16..1 << 10).prop_filter_map("bits that stand for no usage", Usages::from_bits)
+    (0u16..1 << 12).prop_filter_map("bits that stand for no usage", Usages::from_bits)
 }
 
 /// Any spec that a key may have.

@@ -1,11 +1,14 @@
 //! The provider over aws-lc-rs, with AES key wrap from `aes-kw` (aws-lc-rs has no 192-bit key wrap and parses the key
-//! again for every call).
+//! again for every call) and the expansion of ML-KEM seeds from `ml-kem` (aws-lc-rs takes expanded keys only) and SHAKE256
+//! from `shake` (aws-lc-rs has none that is stable).
 
 mod aes;
 mod ec;
 mod ed25519;
 mod kdf;
 mod mac;
+mod ml_dsa;
+mod ml_kem;
 mod random;
 mod rsa;
 mod x25519;
@@ -13,7 +16,7 @@ mod x25519;
 use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
 
 use super::aes::AesKey;
-use super::{ParsedKey, Provider, encoding};
+use super::{ParsedKey, Provider, encoding, seed, x_wing};
 use crate::error::{bad_material, internal, unsupported_type};
 
 /// The provider over aws-lc-rs.
@@ -51,6 +54,7 @@ impl Provider for AwsLc {
             KeyFamily::Ec => ec::decode(key_type, encoded),
             KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
             KeyFamily::Okp => ed25519::decode(encoded),
+            KeyFamily::Akp => seed::decode(&Self, key_type, encoded),
             _ => encoding::decode_octets(key_type, encoded),
         }
     }
@@ -82,6 +86,13 @@ impl Provider for AwsLc {
             KeyType::HmacSha256 | KeyType::HmacSha384 | KeyType::HmacSha512 => {
                 Box::new(mac::MacKey::parse(key_type, material)?)
             }
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => {
+                Box::new(ml_dsa::MlDsaKey::parse(key_type, material)?)
+            }
+            KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
+                Box::new(ml_kem::MlKemKey::parse(key_type, material)?)
+            }
+            KeyType::XWing => Box::new(x_wing::XWingKey::parse(&Self, material)?),
             KeyType::Kdk256 => Box::new(kdf::DerivationKey::parse(material)),
             _ => return Err(unsupported_type(key_type)),
         })

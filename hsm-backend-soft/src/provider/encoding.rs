@@ -17,6 +17,7 @@ pub(super) fn encode(key_type: KeyType, material: &[u8]) -> Result<SecretBytes> 
             private_key_info(key_type, &ec_private_key(scalar, Some(&point))?)
         }
         KeyFamily::Okp => private_key_info(key_type, &tagged(OCTET_STRING, &[material])?),
+        KeyFamily::Akp => private_key_info(key_type, &akp_private_key(key_type, material)?),
         _ => Ok(SecretBytes::copy_from(material)),
     }
 }
@@ -140,7 +141,7 @@ pub(super) fn not_pkcs8(key_type: KeyType) -> hsm_core::Error {
 }
 
 /// Takes exactly one PKCS#8 of this algorithm, and on this curve.
-fn parse(key_type: KeyType, pkcs8: &[u8]) -> Result<PrivateKeyInfoRef<'_>> {
+pub(super) fn parse(key_type: KeyType, pkcs8: &[u8]) -> Result<PrivateKeyInfoRef<'_>> {
     let info = PrivateKeyInfoRef::try_from(pkcs8).map_err(|_| not_pkcs8(key_type))?;
     let parameters = info.algorithm.parameters;
     let right_parameters = match key_type.info().family {
@@ -173,6 +174,14 @@ fn private_key_info(key_type: KeyType, private_key: &[u8]) -> Result<SecretBytes
     Ok(SecretBytes::copy_from(&info))
 }
 
+/// A seed as RFC 9881 and RFC 9935 tag it. The draft of X-Wing does not.
+fn akp_private_key(key_type: KeyType, seed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    match key_type {
+        KeyType::XWing => Ok(Zeroizing::new(seed.to_vec())),
+        _ => tagged(SEED, &[seed]),
+    }
+}
+
 /// A DER element of at most 65535 bytes of content.
 fn tagged(tag: u8, content: &[&[u8]]) -> Result<Zeroizing<Vec<u8>>> {
     let len = content.iter().map(|part| part.len()).sum::<usize>();
@@ -193,6 +202,13 @@ fn algorithm(key_type: KeyType) -> Option<ObjectIdentifier> {
     Some(match key_type {
         KeyType::Ed25519 => ED25519,
         KeyType::X25519 => X25519,
+        KeyType::MlDsa44 => ML_DSA_44,
+        KeyType::MlDsa65 => ML_DSA_65,
+        KeyType::MlDsa87 => ML_DSA_87,
+        KeyType::MlKem512 => ML_KEM_512,
+        KeyType::MlKem768 => ML_KEM_768,
+        KeyType::MlKem1024 => ML_KEM_1024,
+        KeyType::XWing => X_WING,
         _ => match key_type.info().family {
             KeyFamily::Rsa => RSA_ENCRYPTION,
             KeyFamily::Ec => EC_PUBLIC_KEY,
@@ -215,9 +231,12 @@ const UNCOMPRESSED: u8 = 0x04;
 const OKP_LEN: u8 = 32;
 
 const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
+pub(super) const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
+
+/// `[0] IMPLICIT OCTET STRING`: the seed in RFC 9881 and RFC 9935.
+pub(super) const SEED: u8 = 0x80;
 const EXPLICIT_1: u8 = 0xa1;
 
 /// RFC 8017 appendix A.1.
@@ -231,6 +250,27 @@ const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 
 /// RFC 8410 section 3.
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// RFC 9881 section 2.
+const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
+
+/// RFC 9881 section 2.
+const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
+
+/// RFC 9881 section 2.
+const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
+
+/// RFC 9935 section 3.
+const ML_KEM_512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1");
+
+/// RFC 9935 section 3.
+const ML_KEM_768: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2");
+
+/// RFC 9935 section 3.
+const ML_KEM_1024: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3");
+
+/// draft-connolly-cfrg-xwing-kem-10.
+const X_WING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.62253.25722");
 
 /// RFC 5480 section 2.1.1.1.
 const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");

@@ -5,13 +5,15 @@ mod ec;
 mod ed25519;
 mod kdf;
 mod mac;
+mod ml_dsa;
+mod ml_kem;
 mod random;
 mod rsa;
 mod x25519;
 
 use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes, Usages};
 
-use super::{ParsedKey, Provider, encoding};
+use super::{ParsedKey, Provider, encoding, seed, x_wing};
 use crate::error::{bad_material, internal, unsupported_type};
 
 /// The provider in pure Rust.
@@ -33,7 +35,7 @@ impl Provider for RustCrypto {
         match key_type.info().family {
             KeyFamily::Rsa => rsa::generate(key_type),
             KeyFamily::Ec => ec::generate(key_type),
-            // Every string of 32 bytes is a key (RFC 8032 section 5.1.5, RFC 7748 section 5).
+            // Every string of the length is a key (RFC 8032 section 5.1.5, RFC 7748 section 5, FIPS 203, FIPS 204).
             _ => SecretBytes::try_init_with(key_type.byte_len(), random::fill),
         }
     }
@@ -44,6 +46,7 @@ impl Provider for RustCrypto {
             KeyFamily::Ec => ec::decode(key_type, encoded),
             KeyFamily::Okp if key_type == KeyType::X25519 => x25519::decode(encoded),
             KeyFamily::Okp => ed25519::decode(encoded),
+            KeyFamily::Akp => seed::decode(&Self, key_type, encoded),
             _ => encoding::decode_octets(key_type, encoded),
         }
     }
@@ -73,6 +76,13 @@ impl Provider for RustCrypto {
             KeyType::HmacSha256 | KeyType::HmacSha384 | KeyType::HmacSha512 => {
                 mac::parse(key_type, material)?
             }
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => {
+                ml_dsa::parse(key_type, material)?
+            }
+            KeyType::MlKem512 | KeyType::MlKem768 | KeyType::MlKem1024 => {
+                ml_kem::parse(key_type, material)?
+            }
+            KeyType::XWing => Box::new(x_wing::XWingKey::parse(&Self, material)?),
             KeyType::Kdk256 => Box::new(kdf::DerivationKey::parse(material)),
             _ => return Err(unsupported_type(key_type)),
         })
@@ -80,7 +90,7 @@ impl Provider for RustCrypto {
 }
 
 /// The key types of this provider. A new one of the registry is not in it by itself.
-const KEY_TYPES: [KeyType; 16] = [
+const KEY_TYPES: [KeyType; 23] = [
     KeyType::Rsa2048,
     KeyType::Rsa3072,
     KeyType::Rsa4096,
@@ -97,11 +107,18 @@ const KEY_TYPES: [KeyType; 16] = [
     KeyType::HmacSha384,
     KeyType::HmacSha512,
     KeyType::Kdk256,
+    KeyType::MlDsa44,
+    KeyType::MlDsa65,
+    KeyType::MlDsa87,
+    KeyType::MlKem512,
+    KeyType::MlKem768,
+    KeyType::MlKem1024,
+    KeyType::XWing,
 ];
 
 /// The algorithms of this provider. `RSA1_5` is left out: answering for its padding with arithmetic whose time depends on the
 /// key (RUSTSEC-2023-0071) is how such keys are broken.
-const ALGORITHMS: [Algorithm; 42] = [
+const ALGORITHMS: [Algorithm; 49] = [
     Algorithm::Es256,
     Algorithm::Es384,
     Algorithm::Es512,
@@ -144,4 +161,11 @@ const ALGORITHMS: [Algorithm; 42] = [
     Algorithm::KbkdfHmacSha256,
     Algorithm::KbkdfHmacSha384,
     Algorithm::KbkdfHmacSha512,
+    Algorithm::MlDsa44,
+    Algorithm::MlDsa65,
+    Algorithm::MlDsa87,
+    Algorithm::MlKem512,
+    Algorithm::MlKem768,
+    Algorithm::MlKem1024,
+    Algorithm::XWing,
 ];

@@ -1,7 +1,7 @@
 //! Breaks one primitive at a time and expects the self-tests to find it.
 
 use futures_executor::block_on;
-use hsm_core::{Binding, Capabilities, Ciphertext, Device, KeySpec};
+use hsm_core::{Binding, Capabilities, Ciphertext, Device, Encapsulated, KeySpec};
 use parking_lot::Mutex;
 
 use super::*;
@@ -151,6 +151,14 @@ impl ParsedKey for BrokenKey {
     fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
         self.secret(algorithm, self.right.agree(algorithm, peer))
     }
+    fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        let mut sent = self.right.encapsulate(algorithm)?;
+        sent.ciphertext = self.bytes(algorithm, Ok(sent.ciphertext))?;
+        Ok(sent)
+    }
+    fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
+        self.secret(algorithm, self.right.decapsulate(algorithm, ciphertext))
+    }
     fn derive(
         &self,
         algorithm: Algorithm,
@@ -194,6 +202,13 @@ fn every_broken_family_is_found() {
         (A::EcdhEs, Fault::Output),
         (A::EdDsa, Fault::Output),
         (A::EdDsa, Fault::Yes),
+        (A::MlDsa65, Fault::Output),
+        (A::MlDsa65, Fault::Yes),
+        (A::MlDsa65, Fault::No),
+        (A::MlKem768, Fault::Output),
+        (A::MlKem768, Fault::No),
+        (A::XWing, Fault::Output),
+        (A::XWing, Fault::No),
         (A::Rs256, Fault::Output),
         (A::Rs256, Fault::Yes),
         (A::Rs256, Fault::No),
@@ -266,6 +281,24 @@ fn a_pair_that_does_not_match_is_not_handed_out_and_stops_the_device() {
             Usage::DeriveBits,
             Algorithm::EcdhEs,
             Fault::Output,
+        ),
+        (
+            KeyType::MlDsa87,
+            Usage::Sign,
+            Algorithm::MlDsa87,
+            Fault::Output,
+        ),
+        (
+            KeyType::MlKem512,
+            Usage::Encapsulate,
+            Algorithm::MlKem512,
+            Fault::Output,
+        ),
+        (
+            KeyType::XWing,
+            Usage::Decapsulate,
+            Algorithm::XWing,
+            Fault::No,
         ),
         (
             KeyType::Rsa2048,

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod encryption;
+mod post_quantum;
 mod protectors;
 mod sealing;
 mod signing;

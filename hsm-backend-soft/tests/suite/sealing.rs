@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
 use hsm_backend_soft::SoftDevice;
+use hsm_core::limits::KEY_MATERIAL_LEN_MAX;
 use hsm_core::{
     Algorithm, Binding, Device, ErrorKind, KeyFamily, KeySpec, KeyType, LoadedKey, NewKey,
     Operation, SealedKey, SecretBytes, SignInput, Usage, Usages,
@@ -184,6 +185,17 @@ fn check_usage(key: &dyn LoadedKey, algorithm: Algorithm, usage: Usage) {
             block_on(key.unwrap(algorithm, &[0; 24])).map(drop),
         ));
     }
+    if let Some(len) = algorithm.encapsulation_len() {
+        let ciphertext = vec![0; len];
+        attempts.push((
+            Usage::Encapsulate,
+            block_on(key.encapsulate(algorithm)).map(drop),
+        ));
+        attempts.push((
+            Usage::Decapsulate,
+            block_on(key.decapsulate(algorithm, &ciphertext)).map(drop),
+        ));
+    }
     if let Some(peer) = peer.filter(|_| algorithm.does(Operation::Agree)) {
         attempts.push((
             Usage::DeriveBits,
@@ -219,6 +231,8 @@ fn attempt_all(key: &dyn LoadedKey, algorithm: Algorithm) -> Vec<hsm_core::Error
         block_on(key.wrap(algorithm, b"k")).map(drop),
         block_on(key.unwrap(algorithm, b"w")).map(drop),
         block_on(key.agree(algorithm, &peer)).map(drop),
+        block_on(key.encapsulate(algorithm)).map(drop),
+        block_on(key.decapsulate(algorithm, b"c")).map(drop),
         block_on(key.derive(algorithm, parameters, 32)).map(drop),
         block_on(key.export(algorithm, &sealed, &bound)).map(drop),
         block_on(key.import(algorithm, b"w", format, &spec, &bound)).map(drop),
@@ -243,7 +257,7 @@ fn import_takes_exact_lengths_and_valid_keys_only() {
                 "{key_type} {len}: {error}"
             );
         }
-        let huge = SecretBytes::init_with(4097, |_| {});
+        let huge = SecretBytes::init_with(KEY_MATERIAL_LEN_MAX + 1, |_| {});
         let error = block_on(device.import(huge, &spec(key_type), &binding("a"))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{key_type}");
     }

@@ -58,6 +58,9 @@ impl KeyType {
             | Self::EcP384
             | Self::EcP521
             | Self::Ed25519 => Approval::Approved("FIPS 186-5"),
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => Approval::Approved("FIPS 204"),
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => Approval::Approved("FIPS 203"),
+            Self::XWing => Approval::Refused(NO_X_WING),
             Self::EcP256K => Approval::Refused("SP 800-186 does not recommend secp256k1"),
             Self::X25519 => {
                 Approval::Refused("SP 800-56A revision 3 agrees on no secrets over Curve25519")
@@ -86,6 +89,9 @@ impl Algorithm {
             | Self::Ps256
             | Self::Ps384
             | Self::Ps512 => Approval::Approved("FIPS 186-5"),
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => Approval::Approved("FIPS 204"),
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => Approval::Approved("FIPS 203"),
+            Self::XWing => Approval::Refused(NO_X_WING),
             Self::Es256K => Approval::Refused("SP 800-186 does not recommend secp256k1"),
             Self::RsaOaep | Self::RsaOaep256 | Self::RsaAesKwp => {
                 Approval::Approved("SP 800-56B revision 2")
@@ -120,6 +126,8 @@ impl Algorithm {
         }
     }
 }
+
+const NO_X_WING: &str = "FIPS 203 has ML-KEM alone, and no standard of NIST has X-Wing";
 
 #[cfg(test)]
 mod tests {

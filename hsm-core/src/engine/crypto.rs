@@ -75,6 +75,14 @@ impl Engine {
                 algorithm,
                 peer,
             } => self.agree(permit, &key, algorithm, peer).await,
+            Request::Encapsulate { key, algorithm } => {
+                self.encapsulate(permit, &key, algorithm).await
+            }
+            Request::Decapsulate {
+                key,
+                algorithm,
+                ciphertext,
+            } => self.decapsulate(permit, &key, algorithm, ciphertext).await,
             Request::Derive {
                 key,
                 algorithm,
@@ -352,6 +360,46 @@ impl Engine {
         Ok(Done::used(Response::Secret(secret), cached, usable.version))
     }
 
+    async fn encapsulate(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+    ) -> Result<Done> {
+        let (cached, usable) = self.usable(permit, key, Usage::Encapsulate).await?;
+        usable
+            .attributes
+            .spec
+            .check(Operation::Encapsulate, algorithm)?;
+        let encapsulated = usable.loaded.encapsulate(algorithm).await?;
+        let version = usable.version;
+        Ok(Done::used(
+            Response::Encapsulated {
+                encapsulated,
+                version,
+            },
+            cached,
+            version,
+        ))
+    }
+
+    async fn decapsulate(
+        &self,
+        permit: &Permit,
+        key: &KeyRef,
+        algorithm: Algorithm,
+        ciphertext: &[u8],
+    ) -> Result<Done> {
+        let (cached, usable) = self.usable(permit, key, Usage::Decapsulate).await?;
+        usable
+            .attributes
+            .spec
+            .check(Operation::Encapsulate, algorithm)?;
+        check_encapsulation(algorithm, ciphertext)?;
+        let secret = usable.loaded.decapsulate(algorithm, ciphertext).await?;
+        Ok(Done::used(Response::Secret(secret), cached, usable.version))
+    }
+
     async fn derive(
         &self,
         permit: &Permit,
@@ -532,6 +580,16 @@ fn refuse_rsa1_5_encryption(algorithm: Algorithm) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+fn check_encapsulation(algorithm: Algorithm, ciphertext: &[u8]) -> Result<()> {
+    match algorithm.encapsulation_len() {
+        Some(len) if len != ciphertext.len() => Err(invalid(format!(
+            "a ciphertext of {algorithm} has {len} bytes, this one has {}",
+            ciphertext.len()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_sign_input(algorithm: Algorithm, input: SignInput<'_>) -> Result<()> {

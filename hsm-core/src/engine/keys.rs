@@ -15,9 +15,7 @@ use crate::key::{
     Attributes, AttributesUpdate, Binding, KeyName, KeyRef, Origin, Usage, VersionId,
 };
 use crate::lifecycle::State;
-use crate::limits::{
-    KEY_MATERIAL_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, WRAP_LEN_MAX,
-};
+use crate::limits::{KEY_MATERIAL_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX};
 use crate::policy::{Permit, RotationPolicy};
 use crate::request::{Deletion, KeyInfo, NewKeyParameters, Page, PageRequest, Response};
 use crate::secret::SecretBytes;
@@ -74,11 +72,11 @@ impl Engine {
         format: WrappedFormat,
     ) -> Result<Done> {
         const OVERHEAD: usize = 1024; // an RSA-4096 block, and AES-KWP's own bytes
-        if wrapped.len() > WRAP_LEN_MAX + OVERHEAD {
+        if wrapped.len() > KEY_MATERIAL_LEN_MAX + OVERHEAD {
             return Err(limit(
                 "the length of the wrapped key",
                 wrapped.len(),
-                WRAP_LEN_MAX + OVERHEAD,
+                KEY_MATERIAL_LEN_MAX + OVERHEAD,
             ));
         }
         let (_, wrapping_key) = self.usable(asked.permit, wrapping, Usage::Import).await?;

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::public::{
-    EC_PUBLIC_KEY, OKP_LEN, RSA_ENCRYPTION, SEC1_UNCOMPRESSED, curve_oid, curve_type, jwk_type,
-    rsa_type, spki_type,
+    EC_PUBLIC_KEY, OKP_LEN, RSA_ENCRYPTION, SEC1_UNCOMPRESSED, akp_type, curve_type, jwk_type,
+    rsa_type, spki_type, type_oid,
 };
 use crate::algorithm::{KeyFamily, KeyType};
 use crate::error::{Error, ErrorKind, Result, invalid, limit};
@@ -94,7 +94,7 @@ impl KeyMaterial {
         }
     }
 
-    /// Reads a private or symmetric JSON Web Key (RFC 7517): `kty` RSA, EC, OKP or oct, or Key Vault's names for them
+    /// Reads a private or symmetric JSON Web Key (RFC 7517): `kty` RSA, EC, OKP, AKP or oct, or Key Vault's names for them
     /// with `-HSM`. An RSA key must have its primes and what follows from them (RFC 7518 section 6.3.2).
     ///
     /// # Errors
@@ -157,12 +157,13 @@ impl fmt::Debug for KeyMaterial {
     }
 }
 
-/// The private members of RFC 7518 section 6 and RFC 8037, in base64url as they came.
+/// The private members of RFC 7518 section 6, RFC 8037 and RFC 9964, in base64url as they came.
 #[derive(Deserialize)]
 struct PrivateJwk<'a> {
     #[serde(borrow)]
     kty: &'a str,
     crv: Option<&'a str>,
+    alg: Option<&'a str>,
     n: Option<&'a str>,
     e: Option<&'a str>,
     d: Option<&'a str>,
@@ -174,6 +175,10 @@ struct PrivateJwk<'a> {
     x: Option<&'a str>,
     y: Option<&'a str>,
     k: Option<&'a str>,
+    #[serde(rename = "priv")]
+    seed: Option<&'a str>,
+    #[serde(rename = "pub")]
+    public: Option<&'a str>,
     #[serde(default, deserialize_with = "is_there")]
     oth: bool,
 }
@@ -194,6 +199,9 @@ impl PrivateJwk<'_> {
         }
         if kty == KeyFamily::Rsa.kty() {
             return self.read_rsa();
+        }
+        if kty == KeyFamily::Akp.kty() {
+            return self.read_akp(akp_type(self.alg)?);
         }
         let key_type = jwk_type(kty, self.crv)?;
         if key_type.info().family == KeyFamily::Okp {
@@ -253,11 +261,37 @@ impl PrivateJwk<'_> {
         let inner = OctetStringRef::new(private.expose()).and_then(|octets| octets.to_der());
         let inner = SecretBytes::from(inner.map_err(|_| unencodable())?);
         let algorithm = AlgorithmIdentifierRef {
-            oid: curve_oid(key_type),
+            oid: type_oid(key_type)?,
             parameters: None,
         };
         KeyMaterial::encode(key_type, algorithm, inner.expose(), Some(public.expose()))
     }
+
+    fn read_akp(&self, key_type: KeyType) -> Result<KeyMaterial> {
+        let seed = fixed("priv", self.seed, key_type.byte_len())?;
+        let public = octets("pub", self.public)?;
+        let algorithm = AlgorithmIdentifierRef {
+            oid: type_oid(key_type)?,
+            parameters: None,
+        };
+        let inner = seed_choice(key_type, &seed);
+        KeyMaterial::encode(key_type, algorithm, inner.expose(), Some(public.expose()))
+    }
+}
+
+/// A seed as it stands in PKCS#8: `[0] IMPLICIT OCTET STRING` in RFC 9881 and RFC 9935, bare in the draft of X-Wing.
+fn seed_choice(key_type: KeyType, seed: &SecretBytes) -> SecretBytes {
+    const TAG: u8 = 0x80;
+    let [len, ..] = seed.len().to_le_bytes(); // 64 at most
+    let tag: &[u8] = match key_type {
+        KeyType::XWing => &[],
+        _ => &[TAG, len],
+    };
+    SecretBytes::init_with(tag.len() + seed.len(), |out| {
+        let (head, rest) = out.split_at_mut(tag.len());
+        head.copy_from_slice(tag);
+        rest.copy_from_slice(seed.expose());
+    })
 }
 
 /// PKCS#1 (RFC 8017 appendix A.1.2) in PKCS#8.
@@ -288,7 +322,7 @@ fn ec_from_sec1(sec1: &[u8]) -> Result<KeyMaterial> {
 }
 
 fn ec(key_type: KeyType, scalar: &[u8], point: Option<&[u8]>) -> Result<KeyMaterial> {
-    let curve: ObjectIdentifier = curve_oid(key_type);
+    let curve: ObjectIdentifier = type_oid(key_type)?;
     let inner = EcPrivateKey {
         private_key: scalar,
         parameters: None,

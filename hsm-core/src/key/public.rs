@@ -1,5 +1,6 @@
 //! [`PublicKey`]: the public half of a key, its encodings, and verification in pure Rust.
 
+mod akp;
 mod jwk;
 mod spki;
 #[cfg(test)]
@@ -13,9 +14,9 @@ use rsa::pkcs1::der::Decode;
 use serde::{Deserialize, Serialize};
 
 pub use self::jwk::Jwk;
-pub(super) use self::jwk::jwk_type;
+pub(super) use self::jwk::{akp_type, jwk_type};
 pub(super) use self::spki::{
-    EC_PUBLIC_KEY, RSA_ENCRYPTION, curve_oid, curve_type, rsa_type, spki_type,
+    EC_PUBLIC_KEY, RSA_ENCRYPTION, curve_type, rsa_type, spki_type, type_oid,
 };
 use crate::algorithm::{KeyFamily, KeyType};
 use crate::error::{Error, Result, invalid, limit};
@@ -51,13 +52,15 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// Takes a public key in its raw form: the uncompressed point of SEC 1 for EC keys, `RSAPublicKey` of RFC 8017 in
-    /// DER for RSA, the 32 bytes of RFC 8032 or RFC 7748 for Ed25519 and X25519.
+    /// DER for RSA, the 32 bytes of RFC 8032 or RFC 7748 for Ed25519 and X25519, the bytes of FIPS 204 or FIPS 203 for
+    /// ML-DSA and ML-KEM, the ML-KEM-768 and the X25519 key for X-Wing.
     ///
     /// # Errors
     ///
     /// [`LimitExceeded`](crate::ErrorKind::LimitExceeded) above [`PUBLIC_KEY_LEN_MAX`].
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for what is not a valid key of the type: a point off the curve,
-    /// a modulus of another size, an RSA exponent that is even, below 65537 or 2³² and above.
+    /// a modulus of another size, an RSA exponent that is even, below 65537 or 2³² and above, an ML-KEM key whose numbers
+    /// are not below the modulus (FIPS 203 section 7.2).
     pub fn from_raw(key_type: KeyType, raw: impl Into<Box<[u8]>>) -> Result<Self> {
         let raw = raw.into();
         check_len(raw.len())?;
@@ -65,6 +68,7 @@ impl PublicKey {
             KeyFamily::Ec => check_point(key_type, &raw)?,
             KeyFamily::Rsa => check_rsa(key_type, &raw)?,
             KeyFamily::Okp => check_okp(key_type, &raw)?,
+            KeyFamily::Akp => akp::check(key_type, &raw)?,
             KeyFamily::Oct => {
                 return Err(invalid(format!(
                     "{key_type} is a symmetric key, which has no public half"

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::algorithm::{Algorithm, KeyType, Operation};
 use crate::error::{Error, ErrorKind, Result, invalid};
 
-/// One thing that a key may be used for: JOSE `key_ops` (RFC 7517 section 4.3), and `import` of Key Vault.
+/// One thing that a key may be used for: JOSE `key_ops` (RFC 7517 section 4.3), `import` of Key Vault, and
+/// `encapsulate` and `decapsulate` as in PKCS#11 3.2 (`CKA_ENCAPSULATE`, `CKA_DECAPSULATE`).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Usage {
@@ -33,9 +34,13 @@ pub enum Usage {
     Import,
     /// Wrap other, exportable keys of the HSM. Goes with `import` only.
     Export,
+    /// Make a shared secret, and encapsulate it to the key.
+    Encapsulate,
+    /// Take a shared secret out of what encapsulates it.
+    Decapsulate,
 }
 
-const USAGES: [(Usage, &str); 10] = [
+const USAGES: [(Usage, &str); 12] = [
     (Usage::Sign, "sign"),
     (Usage::Verify, "verify"),
     (Usage::Encrypt, "encrypt"),
@@ -46,6 +51,8 @@ const USAGES: [(Usage, &str); 10] = [
     (Usage::DeriveBits, "deriveBits"),
     (Usage::Import, "import"),
     (Usage::Export, "export"),
+    (Usage::Encapsulate, "encapsulate"),
+    (Usage::Decapsulate, "decapsulate"),
 ];
 
 impl Usage {

@@ -39,7 +39,7 @@ pub trait Signing: KeyKind {
     const ALGORITHM: Algorithm;
 }
 
-/// Keys that sign digests as well as messages: all but Ed25519.
+/// Keys that sign digests as well as messages: all but Ed25519 and ML-DSA.
 pub trait SigningDigests: Signing {}
 
 /// Keys that compute message authentication codes.
@@ -69,6 +69,12 @@ pub trait Agreement: KeyKind {
     const ALGORITHM: Algorithm;
 }
 
+/// Keys to which shared secrets are encapsulated.
+pub trait Encapsulating: KeyKind {
+    /// The key-encapsulation mechanism.
+    const ALGORITHM: Algorithm;
+}
+
 /// Keys from which secrets are derived.
 pub trait Derivation: KeyKind {
     /// HKDF with a hash as strong as the key.
@@ -87,6 +93,7 @@ const SIGN: Usages = Usages::of(&[Usage::Sign, Usage::Verify]);
 const ENCRYPT: Usages = Usages::of(&[Usage::Encrypt, Usage::Decrypt]);
 const WRAP: Usages = Usages::of(&[Usage::WrapKey, Usage::UnwrapKey]);
 const AGREE: Usages = Usages::of(&[Usage::DeriveBits]);
+const ENCAPSULATE: Usages = Usages::of(&[Usage::Encapsulate, Usage::Decapsulate]);
 const DERIVE: Usages = Usages::of(&[Usage::DeriveKey]);
 const TRANSPORT: Usages = Usages::of(&[Usage::Import, Usage::Export]);
 
@@ -198,6 +205,20 @@ kinds! {
     EcdhP521: EcP521, AGREE, Agreement(EcdhEs);
     /// X25519 (RFC 7748).
     X25519: X25519, AGREE, Agreement(EcdhEs);
+    /// ML-DSA-44 (`ML-DSA-44`).
+    MlDsa44: MlDsa44, SIGN, Signing(MlDsa44);
+    /// ML-DSA-65 (`ML-DSA-65`).
+    MlDsa65: MlDsa65, SIGN, Signing(MlDsa65);
+    /// ML-DSA-87 (`ML-DSA-87`).
+    MlDsa87: MlDsa87, SIGN, Signing(MlDsa87);
+    /// ML-KEM-512 (`ML-KEM-512`).
+    MlKem512: MlKem512, ENCAPSULATE, Encapsulating(MlKem512);
+    /// ML-KEM-768 (`ML-KEM-768`).
+    MlKem768: MlKem768, ENCAPSULATE, Encapsulating(MlKem768);
+    /// ML-KEM-1024 (`ML-KEM-1024`).
+    MlKem1024: MlKem1024, ENCAPSULATE, Encapsulating(MlKem1024);
+    /// X-Wing (`X-Wing`): X25519 and ML-KEM-768 in one key.
+    XWing: XWing, ENCAPSULATE, Encapsulating(XWing);
     /// AES-256 key wrap with padding, to carry keys in and out of the HSM.
     Aes256Transport: Aes256, TRANSPORT, Transport(A256Kwp);
     /// RSA-OAEP and AES key wrap (`CKM_RSA_AES_KEY_WRAP`) with a 3072-bit key, to carry keys in and out of the HSM.

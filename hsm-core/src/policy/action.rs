@@ -130,6 +130,10 @@ data_actions! {
     Login = 50, "Hsm/login/action";
     /// What the partition does by itself: open, close, rotate by policy, purge after retention.
     Maintain = 51, "Hsm/maintain/action";
+    /// Encapsulate a shared secret.
+    KeyEncapsulate = 52, "Hsm/keys/encapsulate/action";
+    /// Decapsulate a shared secret.
+    KeyDecapsulate = 53, "Hsm/keys/decapsulate/action";
 }
 
 impl DataAction {

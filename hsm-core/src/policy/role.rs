@@ -101,8 +101,8 @@ macro_rules! built_in_roles {
         /// The built-in roles of Managed HSM local RBAC, with their public ids.
         ///
         /// What only this SDK has is added where it belongs: users, settings and zeroization to the Administrator, the
-        /// audit log to the Administrator and the Crypto Auditor, key agreement and derivation to the Crypto User. Every
-        /// built-in role may read the settings and change its own password.
+        /// audit log to the Administrator and the Crypto Auditor, key agreement, derivation and encapsulation to the
+        /// Crypto User. Every built-in role may read the settings and change its own password.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[expect(clippy::exhaustive_enums, reason = "the nine roles of Managed HSM")]
         pub enum BuiltInRole { $($(#[$doc])* $variant,)* }
@@ -157,7 +157,8 @@ built_in_roles! {
         DataAction::KeyRead, DataAction::KeyWrite, DataAction::KeyCreate, DataAction::KeyDelete, DataAction::KeyImport,
         DataAction::KeyRotate, DataAction::KeySign, DataAction::KeyVerify, DataAction::KeyEncrypt, DataAction::KeyDecrypt,
         DataAction::KeyWrap, DataAction::KeyUnwrap, DataAction::KeyBackup, DataAction::KeyRestore, DataAction::KeyRelease,
-        DataAction::KeyAgree, DataAction::KeyDerive, DataAction::RandomGenerate,
+        DataAction::KeyAgree, DataAction::KeyDerive, DataAction::KeyEncapsulate, DataAction::KeyDecapsulate,
+        DataAction::RandomGenerate,
     ])];
     /// Manages roles.
     PolicyAdministrator = 0x4bd23610_cdcf_4971_bdee_bdc562cc28e4, "Managed HSM Policy Administrator", [ROLES];

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod derivation;
+mod encapsulation;
 mod encryption;
 mod import;
 mod keys;
@@ -13,6 +14,7 @@ mod wrapping;
 
 pub use agreement::*;
 pub use derivation::*;
+pub use encapsulation::*;
 pub use encryption::*;
 pub use import::*;
 pub use keys::*;

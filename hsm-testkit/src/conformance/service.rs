@@ -3,6 +3,7 @@
 mod answers;
 mod audit;
 mod deletion;
+mod encapsulation;
 mod keys;
 mod limits;
 mod listing;
@@ -18,6 +19,7 @@ mod users;
 pub use answers::*;
 pub use audit::*;
 pub use deletion::*;
+pub use encapsulation::*;
 pub use keys::*;
 pub use limits::*;
 pub use listing::*;
@@ -54,6 +56,7 @@ const MESSAGE: &[u8] = b"What the service is asked to protect.";
 const SIGN: &[Usage] = &[Usage::Sign, Usage::Verify];
 const ENCRYPT: &[Usage] = &[Usage::Encrypt, Usage::Decrypt];
 const WRAP: &[Usage] = &[Usage::WrapKey, Usage::UnwrapKey];
+const ENCAPSULATE: &[Usage] = &[Usage::Encapsulate, Usage::Decapsulate];
 const TRANSPORT: &[Usage] = &[Usage::Import, Usage::Export];
 
 /// A service whose administrator has logged in.

@@ -1,4 +1,5 @@
-//! [`Jwk`]: public keys as JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 8812), and their thumbprints.
+//! [`Jwk`]: public keys as JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 8812, RFC 9964), and
+//! their thumbprints.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use rsa::pkcs1::RsaPublicKeyRef;
@@ -31,7 +32,7 @@ use crate::error::{Result, invalid};
 #[non_exhaustive]
 #[serde(default)]
 pub struct Jwk {
-    /// Family: `EC`, `RSA` or `OKP`; Key Vault's `EC-HSM` and `RSA-HSM` are taken for the same.
+    /// Family: `EC`, `RSA`, `OKP` or `AKP`; Key Vault's `EC-HSM`, `RSA-HSM` and `AKP-HSM` are taken for the same.
     pub kty: String,
     /// Curve. secp256k1 is written as in RFC 8812; Key Vault's `P-256K` is taken for the same.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,10 +49,13 @@ pub struct Jwk {
     /// y-coordinate at its full length, in base64url.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
+    /// The whole of an AKP key, in base64url.
+    #[serde(rename = "pub", skip_serializing_if = "Option::is_none")]
+    pub public: Option<String>,
     /// The application's name for the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
-    /// The algorithm that the key is for.
+    /// The algorithm that the key is for. An AKP key cannot do without: it says what the key is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alg: Option<String>,
     /// `sig` or `enc`.
@@ -63,7 +67,8 @@ pub struct Jwk {
 }
 
 impl PublicKey {
-    /// The key as a JSON Web Key: type and numbers, without `kid`, `alg`, `use` and `key_ops`.
+    /// The key as a JSON Web Key: type and numbers, without `kid`, `use` and `key_ops`, and without `alg` unless the `kty`
+    /// is AKP.
     ///
     /// # Errors
     ///
@@ -89,6 +94,10 @@ impl PublicKey {
                 jwk.x = Some(Base64UrlUnpadded::encode_string(x));
                 jwk.y = Some(Base64UrlUnpadded::encode_string(y));
             }
+            KeyFamily::Akp => {
+                jwk.alg = Some(info.name.to_owned());
+                jwk.public = Some(Base64UrlUnpadded::encode_string(self.as_raw()));
+            }
             KeyFamily::Okp | KeyFamily::Oct => {
                 jwk.x = Some(Base64UrlUnpadded::encode_string(self.as_raw()));
             }
@@ -96,7 +105,7 @@ impl PublicKey {
         Ok(jwk)
     }
 
-    /// Reads a JSON Web Key. `kid`, `alg`, `use` and `key_ops` are not looked at.
+    /// Reads a JSON Web Key. `kid`, `use` and `key_ops` are not looked at, and `alg` only if the `kty` is AKP.
     ///
     /// # Errors
     ///
@@ -106,6 +115,10 @@ impl PublicKey {
         let kty = jwk.kty.strip_suffix("-HSM").unwrap_or(&jwk.kty);
         if kty == KeyFamily::Rsa.kty() {
             return rsa_from_jwk(jwk);
+        }
+        if kty == KeyFamily::Akp.kty() {
+            let key_type = akp_type(jwk.alg.as_deref())?;
+            return Self::from_raw(key_type, octets("pub", jwk.public.as_deref())?);
         }
         let key_type = jwk_type(kty, jwk.crv.as_deref())?;
         if key_type.info().family == KeyFamily::Okp {
@@ -128,10 +141,12 @@ impl PublicKey {
         // The required members alone, in the order of their names, without white space (RFC 7638 section 3).
         let jwk = self.to_jwk()?;
         let members = [
+            ("alg", jwk.alg),
             ("crv", jwk.crv),
             ("e", jwk.e),
             ("kty", Some(jwk.kty)),
             ("n", jwk.n),
+            ("pub", jwk.public),
             ("x", jwk.x),
             ("y", jwk.y),
         ];
@@ -156,9 +171,24 @@ pub(in crate::key) fn jwk_type(kty: &str, crv: Option<&str>) -> Result<KeyType> 
         })
         .ok_or_else(|| {
             invalid(
-                "a JSON Web Key has the kty RSA, EC with one of the crv P-256, P-384, P-521 and secp256k1, or OKP with \
-                 one of Ed25519 and X25519; and oct if it is secret",
+                "a JSON Web Key has the kty RSA, EC with one of the crv P-256, P-384, P-521 and secp256k1, OKP with one \
+                 of Ed25519 and X25519, or AKP; and oct if it is secret",
             )
+        })
+}
+
+/// The type of an AKP key, which is what its `alg` says (RFC 9964).
+pub(in crate::key) fn akp_type(alg: Option<&str>) -> Result<KeyType> {
+    let akp = |key_type: &KeyType| key_type.info().family == KeyFamily::Akp;
+    KeyType::all()
+        .filter(akp)
+        .find(|key_type| alg == Some(key_type.name()))
+        .ok_or_else(|| {
+            let known: Vec<_> = KeyType::all().filter(akp).map(KeyType::name).collect();
+            invalid(format!(
+                "member `alg` of a JSON Web Key with the kty AKP is one of {}",
+                known.join(", ")
+            ))
         })
 }
 

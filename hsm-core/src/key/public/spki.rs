@@ -69,8 +69,11 @@ fn encode(key: &PublicKey) -> der::Result<Vec<u8>> {
         KeyFamily::Rsa => (RSA_ENCRYPTION, Some(AnyRef::NULL)),
         _ => match CURVES.iter().find(|(_, of)| *of == key.key_type()) {
             Some((curve, _)) => (EC_PUBLIC_KEY, Some(AnyRef::from(curve))),
-            None if key.key_type() == KeyType::Ed25519 => (ED25519, None),
-            None => (X25519, None),
+            None => {
+                let bare = BARE.iter().find(|(_, of)| *of == key.key_type());
+                let (oid, _) = bare.ok_or(der::ErrorKind::Failed)?;
+                (*oid, None)
+            }
         },
     };
     SubjectPublicKeyInfoRef {
@@ -98,12 +101,18 @@ pub(in crate::key) fn spki_type(
             curve_type(curve)
         }
         (EC_PUBLIC_KEY, None) => Err(invalid("an EC public key names its curve (RFC 5480)")),
-        (ED25519, None) => Ok(KeyType::Ed25519),
-        (X25519, None) => Ok(KeyType::X25519),
-        (ED25519 | X25519, Some(_)) => Err(invalid(
-            "Ed25519 and X25519 have no parameters (RFC 8410 section 3)",
-        )),
-        (oid, _) => Err(unknown("public key algorithm", oid)),
+        (oid, parameters) => {
+            let (_, key_type) = BARE
+                .iter()
+                .find(|(bare, _)| *bare == oid)
+                .ok_or_else(|| unknown("public key algorithm", oid))?;
+            if parameters.is_some() {
+                return Err(invalid(format!(
+                    "{key_type} has no parameters (RFC 8410, RFC 9881, RFC 9935)"
+                )));
+            }
+            Ok(*key_type)
+        }
     }
 }
 
@@ -116,13 +125,14 @@ pub(in crate::key) fn curve_type(curve: ObjectIdentifier) -> Result<KeyType> {
         .ok_or_else(|| unknown("curve", curve))
 }
 
-/// What names the curve of a key that has one.
-pub(in crate::key) fn curve_oid(key_type: KeyType) -> ObjectIdentifier {
-    match CURVES.iter().find(|(_, of)| *of == key_type) {
-        Some((curve, _)) => *curve,
-        None if key_type == KeyType::Ed25519 => ED25519,
-        None => X25519,
-    }
+/// What names the curve of an EC key, or a type of key that has no parameters.
+pub(in crate::key) fn type_oid(key_type: KeyType) -> Result<ObjectIdentifier> {
+    CURVES
+        .iter()
+        .chain(&BARE)
+        .find(|(_, of)| *of == key_type)
+        .map(|(oid, _)| *oid)
+        .ok_or_else(|| invalid(format!("nothing names a key of type {key_type}")))
 }
 
 /// The RSA key type with a modulus of this size.
@@ -140,7 +150,7 @@ pub(in crate::key) fn rsa_type(modulus: &[u8]) -> Result<KeyType> {
 
 fn unknown(what: &str, oid: ObjectIdentifier) -> Error {
     invalid(format!(
-        "unknown {what} {oid}; expected RSA, Ed25519, X25519, or EC on P-256, P-384, P-521 or secp256k1"
+        "unknown {what} {oid}; expected RSA, Ed25519, X25519, ML-DSA, ML-KEM, X-Wing, or EC on P-256, P-384, P-521 or secp256k1"
     ))
 }
 
@@ -154,11 +164,43 @@ pub(in crate::key) const RSA_ENCRYPTION: ObjectIdentifier =
 pub(in crate::key) const EC_PUBLIC_KEY: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// RFC 8410 section 3.
-const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
-
-/// RFC 8410 section 3.
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+/// Algorithms without parameters whose key is the bit string as it is: RFC 8410 section 3, RFC 9881 section 2, RFC 9935
+/// section 3, draft-connolly-cfrg-xwing-kem-10 section 7.
+const BARE: [(ObjectIdentifier, KeyType); 9] = [
+    (ObjectIdentifier::new_unwrap("1.3.101.110"), KeyType::X25519),
+    (
+        ObjectIdentifier::new_unwrap("1.3.101.112"),
+        KeyType::Ed25519,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"),
+        KeyType::MlDsa44,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"),
+        KeyType::MlDsa65,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"),
+        KeyType::MlDsa87,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1"),
+        KeyType::MlKem512,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2"),
+        KeyType::MlKem768,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3"),
+        KeyType::MlKem1024,
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.3.6.1.4.1.62253.25722"),
+        KeyType::XWing,
+    ),
+];
 
 /// RFC 5480 section 2.1.1.1; secp256k1: SEC 2 appendix A.2.1.
 const CURVES: [(ObjectIdentifier, KeyType); 4] = [

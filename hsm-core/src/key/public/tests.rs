@@ -1,6 +1,7 @@
 //! Published vectors, keys that OpenSSL made, and what must be refused.
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use ml_dsa::{Keypair, MlDsa44, SigningKey};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -160,7 +161,13 @@ fn every_encoding_leads_back_to_the_key() {
 
 #[test]
 fn openssl_encodings_are_ours() {
-    for pem in [RSA_PEM, SECP256K1_PEM, ED25519_PEM] {
+    for pem in [
+        RSA_PEM,
+        SECP256K1_PEM,
+        ED25519_PEM,
+        ML_DSA_65_PEM,
+        ML_KEM_768_PEM,
+    ] {
         assert_eq!(PublicKey::from_pem(pem).unwrap().to_pem().unwrap(), pem);
     }
     let crlf = RSA_PEM.replace('\n', "\r\n");
@@ -271,6 +278,89 @@ fn rfc_7638_and_rfc_8037_thumbprints() {
     );
 }
 
+/// RFC 9964 appendix A: the ML-DSA-44 key of the seed of zeros.
+#[test]
+fn rfc_9964_thumbprint_and_web_key() {
+    let raw = SigningKey::<MlDsa44>::from_seed(&[0; 32].into()).verifying_key();
+    let key = PublicKey::from_raw(KeyType::MlDsa44, raw.encode().as_slice()).unwrap();
+    assert_eq!(
+        Base64UrlUnpadded::encode_string(&key.thumbprint().unwrap()),
+        "T4xl70S7MT6Zeq6r9V9fPJGVn76wfnXJ21-gyo0Gu6o"
+    );
+    let jwk = serde_json::to_value(key.to_jwk().unwrap()).unwrap();
+    assert_eq!(jwk["kty"], "AKP");
+    assert_eq!(jwk["alg"], "ML-DSA-44");
+    assert!(jwk["pub"].as_str().unwrap().starts_with("unH59k4Ru"));
+    assert_eq!(jwk.as_object().unwrap().len(), 3, "{jwk}");
+}
+
+#[test]
+fn an_akp_web_key_is_what_its_alg_says() {
+    let key = PublicKey::from_pem(ML_DSA_65_PEM).unwrap();
+    let good = key.to_jwk().unwrap();
+    let change = |change: fn(&mut Jwk)| {
+        let mut jwk = good.clone();
+        change(&mut jwk);
+        PublicKey::from_jwk(&jwk)
+    };
+    // As Key Vault writes it.
+    assert_eq!(change(|jwk| jwk.kty = "AKP-HSM".into()).unwrap(), key);
+    let refused = [
+        (change(|jwk| jwk.alg = None), "`alg`"),
+        (change(|jwk| jwk.alg = Some("EdDSA".into())), "ML-KEM-768"),
+        (change(|jwk| jwk.alg = Some("ML-DSA-87".into())), "2592"),
+        (change(|jwk| jwk.public = None), "lacks member `pub`"),
+    ];
+    for (outcome, reason) in refused {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.message().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn ml_dsa_signatures_verify_with_an_empty_context_only() {
+    let pair = SigningKey::<MlDsa44>::from_seed(&[7; 32].into());
+    let raw = pair.verifying_key().encode();
+    let key = PublicKey::from_raw(KeyType::MlDsa44, raw.as_slice()).unwrap();
+    let sign = |context: &[u8]| {
+        let signature = pair.expanded_key().sign_deterministic(b"message", context);
+        signature.unwrap().encode().to_vec()
+    };
+    let verify = |input, signature: &[u8]| key.verify(Algorithm::MlDsa44, input, signature);
+    let message = SignInput::Message(b"message");
+    let mut signature = sign(b"");
+    verify(message, &signature).unwrap();
+    let refused = [
+        verify(SignInput::Message(b"massage"), &signature),
+        verify(message, &sign(b"context")),
+        verify(message, &signature[1..]),
+        verify(message, &[&signature[..], &[0]].concat()),
+    ];
+    for outcome in refused {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::CryptoFailed);
+    }
+    let error = verify(SignInput::Digest(&[0; 64]), &signature).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    signature[100] ^= 1;
+    let error = verify(message, &signature).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CryptoFailed);
+}
+
+/// FIPS 203 section 7.2: the first number becomes 4095, the modulus is 3329.
+#[test]
+fn ml_kem_keys_that_are_not_reduced_are_refused() {
+    let mut raw = PublicKey::from_pem(ML_KEM_768_PEM).unwrap().raw;
+    raw[0] = 0xff;
+    raw[1] |= 0x0f;
+    let x_wing = [&raw[..], &[9; 32]].concat();
+    for (key_type, raw) in [(KeyType::MlKem768, raw.into()), (KeyType::XWing, x_wing)] {
+        let error = PublicKey::from_raw(key_type, raw).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.message().contains("below its modulus"), "{error}");
+    }
+}
+
 #[test]
 fn rfc_7517_example_reads() {
     let jwk: Jwk = serde_json::from_str(RFC_7517_JWK).unwrap();
@@ -318,7 +408,7 @@ fn a_bad_web_key_is_refused_by_member() {
 proptest! {
     #[test]
     fn whatever_der_is_read_is_written_back_the_same(
-        at in 0usize..400, flip in 1u8..=255, which in 0usize..8
+        at in 0usize..400, flip in 1u8..=255, which in 0usize..11
     ) {
         let keys = keys();
         let mut der = keys[which % keys.len()].to_spki_der().unwrap();
@@ -353,6 +443,11 @@ fn keys() -> Vec<PublicKey> {
     keys.push(PublicKey::from_pem(RSA_PEM).unwrap());
     keys.push(PublicKey::from_raw(KeyType::Ed25519, hex(ED25519)).unwrap());
     keys.push(PublicKey::from_raw(KeyType::X25519, hex(ED25519)).unwrap());
+    keys.push(PublicKey::from_pem(ML_DSA_65_PEM).unwrap());
+    let ml_kem = PublicKey::from_pem(ML_KEM_768_PEM).unwrap();
+    let x_wing = [ml_kem.as_raw(), &hex(ED25519)].concat();
+    keys.push(ml_kem);
+    keys.push(PublicKey::from_raw(KeyType::XWing, x_wing).unwrap());
     keys
 }
 
@@ -362,6 +457,12 @@ fn hex(text: &str) -> Vec<u8> {
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
         .collect()
 }
+
+/// RFC 9881 appendix C.2: ML-DSA-65, of the seed 0, 1, 2, ….
+const ML_DSA_65_PEM: &str = include_str!("vectors/ml_dsa_65.pub.pem");
+
+/// RFC 9935 appendix C.2: ML-KEM-768, of the seed 0, 1, 2, ….
+const ML_KEM_768_PEM: &str = include_str!("vectors/ml_kem_768.pub.pem");
 
 /// RFC 6979 appendix A.2.5: x, y, r, s.
 const P256: [&str; 4] = [

@@ -7,8 +7,8 @@ use rsa::pss::Pss;
 use rsa::signature::hazmat::PrehashVerifier;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::PublicKey;
-use crate::algorithm::{Algorithm, Hash, Operation};
+use super::{PublicKey, akp};
+use crate::algorithm::{Algorithm, Hash, KeyFamily, Operation};
 use crate::device::SignInput;
 use crate::error::{Error, Result, invalid};
 
@@ -34,7 +34,7 @@ macro_rules! der {
 impl PublicKey {
     /// Verifies a signature in the form that [`LoadedKey::sign`](crate::LoadedKey::sign) makes: r‖s for ECDSA, as long
     /// as the modulus for RSA. The salt of RSA-PSS is as long as the digest. Ed25519 is verified strictly: points of
-    /// small order are refused.
+    /// small order are refused. ML-DSA has an empty context.
     ///
     /// # Errors
     ///
@@ -50,6 +50,9 @@ impl PublicKey {
         algorithm.check(Operation::Sign, self.key_type)?;
         if algorithm == Algorithm::EdDsa {
             return self.verify_ed25519(input, signature);
+        }
+        if self.key_type.info().family == KeyFamily::Akp {
+            return akp::verify(self, input, signature);
         }
         let digest = digest(algorithm, input)?;
         match algorithm {

@@ -68,6 +68,59 @@ pub async fn ed25519_signatures_are_the_published_ones<D: Device>(make: impl Fn(
     );
 }
 
+/// Deterministic signatures of Wycheproof, `mldsa_*_sign_seed_test.json`, test 1. Those of a device may be hedged.
+pub async fn published_ml_dsa_signatures_verify<D: Device>(make: impl Fn() -> D) {
+    let device = make();
+    let vectors: [(KeyType, Algorithm, &str, &[u8]); 3] = [
+        (
+            KeyType::MlDsa44,
+            Algorithm::MlDsa44,
+            "11",
+            include_bytes!("../vectors/ml_dsa_44.signature"),
+        ),
+        (
+            KeyType::MlDsa65,
+            Algorithm::MlDsa65,
+            "12",
+            include_bytes!("../vectors/ml_dsa_65.signature"),
+        ),
+        (
+            KeyType::MlDsa87,
+            Algorithm::MlDsa87,
+            "13",
+            include_bytes!("../vectors/ml_dsa_87.signature"),
+        ),
+    ];
+    for (key_type, algorithm, arc, signature) in vectors {
+        if !has(&device, key_type, algorithm) {
+            continue;
+        }
+        let seed = "2a".repeat(32);
+        let pkcs8 = format!("3034020100300b06096086480165030403{arc}04228020{seed}");
+        let usages = data_usages(key_type);
+        let key = TestKey::import(&device, key_type, usages, &hex(&pkcs8)).await;
+        let message = SignInput::Message(b"Hello world");
+        let clause = format!("Wycheproof: {algorithm}");
+        ok(
+            key.loaded.verify(algorithm, message, signature).await,
+            &clause,
+        );
+        ok(key.public().verify(algorithm, message, signature), &clause);
+        let other = SignInput::Message(b"hello world");
+        let kinds = &[ErrorKind::CryptoFailed];
+        fails(
+            key.loaded.verify(algorithm, other, signature).await,
+            kinds,
+            &clause,
+        );
+        fails(
+            key.public().verify(algorithm, other, signature),
+            kinds,
+            &clause,
+        );
+    }
+}
+
 /// RFC 7748 section 6.1: X25519.
 pub async fn x25519_secrets_are_the_published_ones<D: Device>(make: impl Fn() -> D) {
     let device = make();
@@ -323,6 +376,12 @@ fn key_pairs() -> Vec<(KeyType, Vec<u8>, Option<Vec<u8>>)> {
         let public = pkcs8[pkcs8.len() - 1 - 2 * key_type.byte_len()..].to_vec();
         (key_type, pkcs8, Some(public))
     };
+    // The seeds of RFC 9881 appendix C and RFC 9935 appendix C: 0, 1, 2, ….
+    let seed = |key_type: KeyType, (head, tail), arc: &str, public: &[u8]| {
+        let mut pkcs8 = hex(&[head, arc, tail].concat());
+        pkcs8.extend((0u8..).take(key_type.byte_len()));
+        (key_type, pkcs8, Some(public.to_vec()))
+    };
     let okp = |key_type, pkcs8, public| (key_type, hex(pkcs8), Some(hex(public)));
     vec![
         ec(KeyType::EcP256, P256),
@@ -340,8 +399,25 @@ fn key_pairs() -> Vec<(KeyType, Vec<u8>, Option<Vec<u8>>)> {
             "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
         ),
         (KeyType::Rsa2048, RSA_2048.to_vec(), None),
+        seed(KeyType::MlDsa44, ML_DSA, "11", ML_DSA_44),
+        seed(KeyType::MlDsa65, ML_DSA, "12", ML_DSA_65),
+        seed(KeyType::MlDsa87, ML_DSA, "13", ML_DSA_87),
+        seed(KeyType::MlKem512, ML_KEM, "01", ML_KEM_512),
+        seed(KeyType::MlKem768, ML_KEM, "02", ML_KEM_768),
+        seed(KeyType::MlKem1024, ML_KEM, "03", ML_KEM_1024),
     ]
 }
+
+/// The PKCS#8 of RFC 9881 and RFC 9935 in front of the last number of the object identifier, and behind it.
+const ML_DSA: (&str, &str) = ("3034020100300b06096086480165030403", "04228020");
+const ML_KEM: (&str, &str) = ("3054020100300b06096086480165030404", "04428040");
+
+const ML_DSA_44: &[u8] = include_bytes!("../vectors/ml_dsa_44.pub");
+const ML_DSA_65: &[u8] = include_bytes!("../vectors/ml_dsa_65.pub");
+const ML_DSA_87: &[u8] = include_bytes!("../vectors/ml_dsa_87.pub");
+const ML_KEM_512: &[u8] = include_bytes!("../vectors/ml_kem_512.pub");
+const ML_KEM_768: &[u8] = include_bytes!("../vectors/ml_kem_768.pub");
+const ML_KEM_1024: &[u8] = include_bytes!("../vectors/ml_kem_1024.pub");
 
 const P256: &str = "308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721a1440342000460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299";
 

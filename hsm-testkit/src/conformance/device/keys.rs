@@ -291,6 +291,12 @@ async fn attempts(key: &TestKey, algorithm: Algorithm) -> Vec<(Usage, Option<Err
                 let public = public.clone();
                 end(Usage::DeriveBits, key.agree(algorithm, &public).await.err());
             }
+            Operation::Encapsulate => {
+                end(Usage::Encapsulate, key.encapsulate(algorithm).await.err());
+                let ciphertext = vec![1; algorithm.encapsulation_len().unwrap_or_default()];
+                let decapsulated = key.decapsulate(algorithm, &ciphertext).await;
+                end(Usage::Decapsulate, decapsulated.err());
+            }
             Operation::Derive => {
                 let derived = key.derive(algorithm, DeriveParameters::default(), 32).await;
                 end(Usage::DeriveKey, derived.err());

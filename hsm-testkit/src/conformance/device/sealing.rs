@@ -283,6 +283,12 @@ async fn assert_loaded_key_is_dead(key: &TestKey, algorithm: Algorithm) {
                 let agreed = loaded.agree(algorithm, key.public()).await;
                 fails(agreed, &kinds, clause);
             }
+            Operation::Encapsulate => {
+                fails(loaded.encapsulate(algorithm).await, &kinds, &clause);
+                let ciphertext = vec![1; algorithm.encapsulation_len().unwrap_or_default()];
+                let decapsulated = loaded.decapsulate(algorithm, &ciphertext).await;
+                fails(decapsulated, &kinds, clause);
+            }
             Operation::Derive => {
                 let derived = loaded
                     .derive(algorithm, DeriveParameters::default(), 32)

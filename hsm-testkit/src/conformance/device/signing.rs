@@ -23,8 +23,12 @@ pub async fn signatures_verify_everywhere<D: Device>(make: impl Fn() -> D) {
             for signed in &inputs {
                 let clause = format!("{VERIFIES}: {algorithm} with {key_type}");
                 let signature = ok(key.loaded.sign(algorithm, *signed).await, &clause);
-                let expected_len = match key_type.info().family {
-                    KeyFamily::Rsa => key_type.byte_len(),
+                let expected_len = match algorithm {
+                    // FIPS 204 table 2
+                    Algorithm::MlDsa44 => 2420,
+                    Algorithm::MlDsa65 => 3309,
+                    Algorithm::MlDsa87 => 4627,
+                    _ if key_type.info().family == KeyFamily::Rsa => key_type.byte_len(),
                     _ => 2 * key_type.byte_len(),
                 };
                 assert_eq!(
@@ -99,10 +103,11 @@ pub async fn wrong_signatures_are_refused<D: Device>(make: impl Fn() -> D) {
     }
 }
 
-/// A digest must be as long as the hash; EdDSA takes none.
+/// A digest must be as long as the hash; EdDSA and ML-DSA take none.
 pub async fn digests_of_the_wrong_length_are_refused<D: Device>(make: impl Fn() -> D) {
     let device = make();
-    let clause = "a digest of the wrong length is InvalidInput; EdDSA signs messages only";
+    let clause =
+        "a digest of the wrong length is InvalidInput; EdDSA and ML-DSA sign messages only";
     for (key_type, algorithms) in supported_small(&device, Operation::Sign) {
         let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
         for algorithm in algorithms {

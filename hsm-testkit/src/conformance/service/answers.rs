@@ -53,6 +53,8 @@ answers! {
     Wrap => Wrapped,
     Unwrap => Secret,
     Agree => Secret,
+    Encapsulate => Encapsulated,
+    Decapsulate => Secret,
     Derive => Secret,
     Random => Secret,
     ListRoleDefinitions => RoleDefinitions,
@@ -90,6 +92,31 @@ impl Asker<'_> {
         self.asked.insert(name);
         response
     }
+}
+
+/// A device without post-quantum keys cannot be asked this.
+async fn encapsulate(asker: &mut Asker<'_>) {
+    let made = asker
+        .caller
+        .create_if_supported("kem", KeyType::MlKem768, ENCAPSULATE);
+    if made.await.is_none() {
+        asker.asked.extend(["Encapsulate", "Decapsulate"]);
+        return;
+    }
+    let algorithm = Algorithm::MlKem768;
+    let encapsulate = Request::Encapsulate {
+        key: key("kem"),
+        algorithm,
+    };
+    let Response::Encapsulated { encapsulated, .. } = asker.ask(encapsulate).await else {
+        unreachable!("checked by the asker")
+    };
+    let decapsulate = Request::Decapsulate {
+        key: key("kem"),
+        algorithm,
+        ciphertext: &encapsulated.ciphertext,
+    };
+    asker.ask(decapsulate).await;
 }
 
 /// Each request is answered with the response that belongs to it.
@@ -210,6 +237,7 @@ pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnd
         peer: public(&copy),
     };
     asker.ask(agree).await;
+    encapsulate(&mut asker).await;
     let derive = Request::Derive {
         key: key("kdk"),
         algorithm: Algorithm::HkdfSha256,

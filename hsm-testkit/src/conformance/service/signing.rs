@@ -112,7 +112,7 @@ pub async fn macs_are_checked(make: impl AsyncFn() -> ServiceUnderTest) {
 }
 
 /// Whether the service does not have what was asked for; says what is skipped.
-fn unsupported<T>(result: &Result<T>) -> bool {
+pub(super) fn unsupported<T>(result: &Result<T>) -> bool {
     match result {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             skip(error);
