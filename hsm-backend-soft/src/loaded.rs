@@ -13,6 +13,7 @@ use hsm_core::{
 
 use crate::device::Core;
 use crate::error::invalid;
+use crate::memory::wiping_stack;
 use crate::provider::ParsedKey;
 use crate::wrapped;
 
@@ -153,12 +154,12 @@ impl LoadedKey for SoftKey {
 
     async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>> {
         let wrapping = self.permit(Operation::Wrap, algorithm, Usage::WrapKey)?;
-        wrapping.wrap(algorithm, key)
+        wiping_stack(|| wrapping.wrap(algorithm, key))
     }
 
     async fn unwrap(&self, algorithm: Algorithm, wrapped: &[u8]) -> Result<SecretBytes> {
         let wrapping = self.permit(Operation::Wrap, algorithm, Usage::UnwrapKey)?;
-        wrapping.unwrap(algorithm, wrapped)
+        wiping_stack(|| wrapping.unwrap(algorithm, wrapped))
     }
 
     async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
@@ -170,7 +171,7 @@ impl LoadedKey for SoftKey {
                 self.spec.key_type
             )));
         }
-        key.agree(algorithm, peer)
+        wiping_stack(|| key.agree(algorithm, peer))
     }
 
     async fn derive(
@@ -191,7 +192,7 @@ impl LoadedKey for SoftKey {
                 ),
             ));
         }
-        key.derive(algorithm, parameters, len)
+        wiping_stack(|| key.derive(algorithm, parameters, len))
     }
 
     async fn export(
@@ -201,17 +202,19 @@ impl LoadedKey for SoftKey {
         target_binding: &Binding,
     ) -> Result<Vec<u8>> {
         let wrapping = self.permit_transport(algorithm, Usage::Export)?;
-        let (spec, material) = self.core.unseal(target, target_binding)?;
-        if !spec.exportable {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "the key was not made exportable; it never leaves this HSM",
-            ));
-        }
-        let provider = self.core.provider;
-        let encoded = provider.encode(spec.key_type, material.expose())?;
-        let plaintext = wrapped::bind(&spec, &encoded);
-        wrapped::wrap(provider, wrapping, algorithm, plaintext.expose())
+        wiping_stack(|| {
+            let (spec, material) = self.core.unseal(target, target_binding)?;
+            if !spec.exportable {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    "the key was not made exportable; it never leaves this HSM",
+                ));
+            }
+            let provider = self.core.provider;
+            let encoded = provider.encode(spec.key_type, material.expose())?;
+            let plaintext = wrapped::bind(&spec, &encoded);
+            wrapped::wrap(provider, wrapping, algorithm, plaintext.expose())
+        })
     }
 
     async fn import(
@@ -227,9 +230,11 @@ impl LoadedKey for SoftKey {
             .provider
             .capabilities()
             .check(spec.key_type, None)?;
-        let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
-        let encoded = wrapped::release(format, plaintext.expose(), spec)?;
-        self.core.import(encoded, spec, binding)
+        wiping_stack(|| {
+            let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
+            let encoded = wrapped::release(format, plaintext.expose(), spec)?;
+            self.core.import(encoded, spec, binding)
+        })
     }
 }
 

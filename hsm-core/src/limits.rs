@@ -101,6 +101,10 @@ pub const SESSION_LIFETIME_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 /// Loaded (parsed) keys kept in memory by the engine; the least useful leave first.
 pub const LOADED_KEYS_MAX: usize = 4096;
 
+/// A loaded key leaves memory this long after it was loaded, used or not; the next use loads it again. All leave with the
+/// last session.
+pub const LOADED_KEY_LIFETIME_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// Largest record in the store, in bytes: 64 KiB.
 pub const RECORD_LEN_MAX: usize = 64 << 10;
 

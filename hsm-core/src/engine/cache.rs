@@ -6,9 +6,10 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use super::record::KeyRecord;
+use crate::clock::Timestamp;
 use crate::device::LoadedKey;
 use crate::key::{Attributes, KeyName, VersionId};
-use crate::limits::LOADED_KEYS_MAX;
+use crate::limits::{LOADED_KEY_LIFETIME_MAX, LOADED_KEYS_MAX};
 
 /// Old versions kept loaded for one key.
 const OLD_VERSIONS_MAX: usize = 4;
@@ -28,15 +29,22 @@ pub(super) struct CachedKey {
     pub(super) target: Box<str>,
     pub(super) record: KeyRecord,
     pub(super) current: Arc<Usable>,
+    loaded: Timestamp,
     old: Mutex<Vec<Arc<Usable>>>,
 }
 
 impl CachedKey {
-    pub(super) fn new(name: &KeyName, record: KeyRecord, current: Arc<Usable>) -> Self {
+    pub(super) fn new(
+        name: &KeyName,
+        record: KeyRecord,
+        current: Arc<Usable>,
+        loaded: Timestamp,
+    ) -> Self {
         Self {
             target: format!("/keys/{name}").into(),
             record,
             current,
+            loaded,
             old: Mutex::default(),
         }
     }
@@ -89,6 +97,12 @@ impl KeyCache {
 
     pub(super) fn remove(&self, name: &KeyName) {
         self.0.remove(name);
+    }
+
+    /// Lets go of what was loaded too long ago: the next use loads it again.
+    pub(super) fn expire(&self, now: Timestamp) {
+        self.0
+            .retain(|_, key| now.since(key.loaded) < LOADED_KEY_LIFETIME_MAX);
     }
 
     pub(super) fn clear(&self) {

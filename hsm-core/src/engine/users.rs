@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use argon2::{Argon2, Params, Version};
+use argon2::{Argon2, Block, Params, Version};
 use parking_lot::{Condvar, Mutex};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::Engine;
 use super::keys::page_len;
@@ -469,10 +470,17 @@ fn compute(password: &SecretBytes, parameters: &PasswordHash) -> Result<SecretBy
     };
     let params =
         Params::new(parameters.memory_kib, parameters.iterations, 1, Some(32)).map_err(unusable)?;
+    // Its own memory argon2 leaves as it is.
+    let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
     let argon2 = Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, params);
     SecretBytes::try_init_with(32, |out| {
         argon2
-            .hash_password_into(password.expose(), &parameters.salt, out)
+            .hash_password_into_with_memory(
+                password.expose(),
+                &parameters.salt,
+                out,
+                &mut memory[..],
+            )
             .map_err(unusable)
     })
 }
