@@ -89,6 +89,9 @@ pub const LOGIN_DELAY_FIRST: Duration = Duration::from_secs(1);
 /// Longest delay that wrong passwords add up to.
 pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Names of no user for which wrong passwords are counted as for users; a further one takes the place of another.
+pub const LOGIN_STRANGERS_MAX: u16 = 4096;
+
 /// Most sessions open at once in one process.
 pub const SESSIONS_MAX: usize = 10_000;
 
