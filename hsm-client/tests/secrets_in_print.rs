@@ -50,10 +50,7 @@ fn nothing_that_is_printed_has_a_secret() {
 #[test]
 fn every_public_type_is_considered() {
     let mut found = BTreeSet::new();
-    for member in ["core", "backend-soft", "store", "client"] {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../hsm-{member}/src"));
-        public_types(&source, member, &mut found);
-    }
+    for_each_source(|path, text| public_types(path, text, &mut found));
     let listed = || PRINTED.into_iter().chain(NO_SECRETS);
     let known: BTreeSet<_> = listed().map(str::to_owned).collect();
     assert_eq!(known.len(), listed().count(), "one is listed twice");
@@ -64,6 +61,40 @@ fn every_public_type_is_considered() {
     );
     let gone: Vec<_> = known.difference(&found).collect();
     assert!(gone.is_empty(), "these are no more: {gone:?}");
+}
+
+/// `expose` gives bytes, which `==` compares until the first difference. `subtle` does not stop there.
+#[test]
+fn exposed_bytes_are_compared_by_subtle_only() {
+    let mut looked_at = 0;
+    for_each_source(|path, text| {
+        // Answers that everybody knows.
+        if path.ends_with("self_test.rs") {
+            return;
+        }
+        let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((text, ""));
+        for statement in code.split([';', '{', '}']) {
+            let code = statement
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            let code: String = code.collect();
+            if code.contains(".expose()") {
+                looked_at += 1;
+                let compares = [
+                    "==",
+                    "!=",
+                    ".eq(",
+                    ".ne(",
+                    ".cmp(",
+                    "starts_with",
+                    "matches!",
+                ];
+                let leak = compares.iter().find(|compare| code.contains(*compare));
+                assert_eq!(leak, None, "{}: {code}", path.display());
+            }
+        }
+    });
+    assert!(looked_at > 20, "{looked_at}");
 }
 
 /// A search that finds nothing proves nothing.
@@ -604,32 +635,47 @@ fn pkcs8() -> Vec<u8> {
     [b"0.\x02\x01\x000\x05\x06\x03+ep\x04\"\x04 ", &KEY[..]].concat()
 }
 
-/// Every `pub struct` and `pub enum` under `folder`, as `member file::Name`.
-fn public_types(folder: &Path, member: &str, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            public_types(&path, member, found);
-            continue;
-        }
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let file = path.file_stem().unwrap().to_str().unwrap();
-        for line in fs::read_to_string(&path).unwrap().lines() {
-            let Some(rest) = line.trim_start().strip_prefix("pub ") else {
-                continue;
-            };
-            let kinds = ["struct ", "enum ", "union "];
-            let Some(rest) = kinds.iter().find_map(|kind| rest.strip_prefix(kind)) else {
-                continue;
-            };
-            let name = rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
-            let name = name.into_iter().next().unwrap();
-            // Macros name what they make by a variable.
-            if !name.is_empty() {
-                found.insert(format!("{member} {file}::{name}"));
+/// Goes through the source of every member that is published.
+fn for_each_source(mut body: impl FnMut(&Path, &str)) {
+    let mut folders: Vec<_> = MEMBERS
+        .map(|member| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../hsm-{member}/src")))
+        .into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                body(&path, &fs::read_to_string(&path).unwrap());
             }
+        }
+    }
+}
+
+const MEMBERS: [&str; 4] = ["core", "backend-soft", "store", "client"];
+
+/// Every `pub struct` and `pub enum` of a file, as `member file::Name`.
+fn public_types(path: &Path, text: &str, found: &mut BTreeSet<String>) {
+    let file = path.file_stem().unwrap().to_str().unwrap();
+    let is_member = |member: &&&str| {
+        path.to_str()
+            .unwrap()
+            .contains(&format!("/hsm-{member}/src/"))
+    };
+    let member = MEMBERS.iter().find(is_member).unwrap();
+    for line in text.lines() {
+        let Some(rest) = line.trim_start().strip_prefix("pub ") else {
+            continue;
+        };
+        let kinds = ["struct ", "enum ", "union "];
+        let Some(rest) = kinds.iter().find_map(|kind| rest.strip_prefix(kind)) else {
+            continue;
+        };
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        let name = &rest[..end.unwrap_or(rest.len())];
+        // Macros name what they make by a variable.
+        if !name.is_empty() {
+            found.insert(format!("{member} {file}::{name}"));
         }
     }
 }
