@@ -78,7 +78,7 @@ fn in_frames_below<R>(body: impl FnOnce() -> R) -> R {
 const STACK_LEN: usize = if cfg!(debug_assertions) {
     128 << 10
 } else {
-    32 << 10
+    16 << 10
 };
 
 #[cfg(target_os = "linux")]

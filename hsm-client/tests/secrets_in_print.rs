@@ -41,7 +41,7 @@ fn nothing_that_is_printed_has_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     client(&mut printed, folder.path()).unwrap();
     blocking(&mut printed).unwrap();
-    files(&printed, folder.path());
+    files(folder.path());
 
     let expected: BTreeSet<_> = PRINTED.into_iter().collect();
     assert_eq!(printed.types, expected);
@@ -511,11 +511,11 @@ fn blocking(printed: &mut Printed) -> Result<()> {
 }
 
 /// Store, audit log and protector file.
-fn files(printed: &Printed, folder: &Path) {
+fn files(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files(printed, &path);
+            files(&path);
         } else if let Some(secret) = secret_in(&fs::read(&path).unwrap()) {
             panic!("{secret} is in {}", path.display());
         }
