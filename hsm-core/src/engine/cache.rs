@@ -1,12 +1,12 @@
 //! Keys that are ready for use, kept while they are of use.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use super::record::KeyRecord;
-use crate::clock::Timestamp;
 use crate::device::LoadedKey;
 use crate::key::{Attributes, KeyName, VersionId};
 use crate::limits::{LOADED_KEY_LIFETIME_MAX, LOADED_KEYS_MAX};
@@ -29,7 +29,8 @@ pub(super) struct CachedKey {
     pub(super) target: Box<str>,
     pub(super) record: KeyRecord,
     pub(super) current: Arc<Usable>,
-    loaded: Timestamp,
+    /// When, on the clock that nobody sets.
+    loaded: Duration,
     old: Mutex<Vec<Arc<Usable>>>,
 }
 
@@ -38,7 +39,7 @@ impl CachedKey {
         name: &KeyName,
         record: KeyRecord,
         current: Arc<Usable>,
-        loaded: Timestamp,
+        loaded: Duration,
     ) -> Self {
         Self {
             target: format!("/keys/{name}").into(),
@@ -100,9 +101,9 @@ impl KeyCache {
     }
 
     /// Lets go of what was loaded too long ago: the next use loads it again.
-    pub(super) fn expire(&self, now: Timestamp) {
+    pub(super) fn expire(&self, now: Duration) {
         self.0
-            .retain(|_, key| now.since(key.loaded) < LOADED_KEY_LIFETIME_MAX);
+            .retain(|_, key| now.saturating_sub(key.loaded) < LOADED_KEY_LIFETIME_MAX);
     }
 
     pub(super) fn clear(&self) {

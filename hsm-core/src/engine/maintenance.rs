@@ -35,7 +35,7 @@ impl Engine {
     ///
     /// Whatever device, store and audit sink return. What was done before stays done.
     pub async fn maintain(&self) -> Result<Maintenance> {
-        self.0.keys.expire(self.now());
+        self.0.keys.expire(self.0.time.monotonic());
         self.refresh().await?;
         self.0.time.observe();
         let mut done = Maintenance::default();
