@@ -105,6 +105,7 @@ fn run(options: &Options) -> Outcome {
         };
         let Verdict { median, apart, t } = compare(&measure(make()?, samples)?);
         let verdict = match t {
+            t if t < 0.0 => "too few samples",
             ..4.5 => "no difference found",
             ..10.0 => "perhaps different",
             _ => "different",
@@ -416,6 +417,7 @@ struct Verdict {
     median: f64,
     /// How much later the second kind is refused, on average, where |t| is largest.
     apart: f64,
+    /// Negative if there were too few times to tell.
     t: f64,
 }
 
@@ -426,7 +428,7 @@ fn compare(times: &[(Kind, f64)]) -> Verdict {
     let mut verdict = Verdict {
         median: sorted.get(sorted.len() / 2).map_or(0.0, |(_, time)| *time),
         apart: 0.0,
-        t: 0.0,
+        t: -1.0,
     };
     let mut samples = [Sample::default(); 2];
     // From the fastest to the slowest, so that each crop is what was seen so far.
