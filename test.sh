@@ -66,6 +66,9 @@ else
     skip "openssl is not installed"
 fi
 
+step "timing of refusals, a short look"
+cargo run --release -p hsm-examples --bin timing -- --samples 1000 --logins 20
+
 step "fuzz targets, ten seconds each"
 fuzz=no
 if [[ -n ${HSM_SKIP_FUZZ:-} ]]; then

@@ -15,6 +15,7 @@ use hsm_core::{
 use crate::error::invalid;
 use crate::health::Health;
 use crate::loaded::SoftKey;
+use crate::memory::wiping_stack;
 use crate::options::{CryptoProvider, SoftDeviceOptions};
 #[cfg(feature = "aws-lc")]
 use crate::protector::Protector;
@@ -83,9 +84,11 @@ impl SoftDevice {
     /// in memory, [`DeviceFailed`](ErrorKind::DeviceFailed) if the device was zeroized or the file system fails.
     pub fn change_protector(&self, protector: &Protector) -> Result<()> {
         self.core.health.check()?;
-        self.core
-            .root
-            .change_protector(protector, self.core.provider)
+        wiping_stack(|| {
+            self.core
+                .root
+                .change_protector(protector, self.core.provider)
+        })
     }
 
     /// Whether the system keeps the domain key in memory and out of core dumps. If not, raise the limit of locked memory
@@ -132,7 +135,7 @@ impl SoftDevice {
             } else {
                 capabilities
             },
-            root: root(provider)?,
+            root: wiping_stack(|| root(provider))?,
             health: Health::ready(),
         };
         Ok(Self {
@@ -162,12 +165,12 @@ impl Device for SoftDevice {
         self.core.capabilities.check(spec.key_type, None)?;
         let (provider, key_type) = (self.core.provider, spec.key_type);
         let made = if key_type.info().family == KeyFamily::Rsa {
-            blocking::unblock(move || make_key(provider, key_type)).await
+            blocking::unblock(move || wiping_stack(|| make_key(provider, key_type))).await
         } else {
-            make_key(provider, key_type)
+            wiping_stack(|| make_key(provider, key_type))
         };
         let (material, public) = made.inspect_err(|_| self.core.health.fail())?;
-        self.core.seal_new(spec, binding, &material, public)
+        wiping_stack(|| self.core.seal_new(spec, binding, &material, public))
     }
 
     async fn import(
@@ -178,17 +181,18 @@ impl Device for SoftDevice {
     ) -> Result<NewKey> {
         self.core.health.check()?;
         self.core.capabilities.check(spec.key_type, None)?;
-        self.core.import(material.expose(), spec, binding)
+        wiping_stack(|| self.core.import(material.expose(), spec, binding))
     }
 
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
         self.core.health.check()?;
-        let (spec, material) = self.core.unseal(sealed, binding)?;
-        self.core.capabilities.check(spec.key_type, None)?;
-        let parsed = self
-            .core
-            .provider
-            .parse(spec.key_type, spec.usages, material.expose())?;
+        let (spec, parsed) = wiping_stack(|| {
+            let (spec, material) = self.core.unseal(sealed, binding)?;
+            self.core.capabilities.check(spec.key_type, None)?;
+            let provider = self.core.provider;
+            let parsed = provider.parse(spec.key_type, spec.usages, material.expose())?;
+            Ok::<_, Error>((spec, parsed))
+        })?;
         Ok(Arc::new(SoftKey::new(spec, parsed, self.core.clone())))
     }
 
@@ -200,12 +204,14 @@ impl Device for SoftDevice {
         without: Usages,
     ) -> Result<SealedKey> {
         self.core.health.check()?;
-        let (mut spec, material) = self.core.unseal(sealed, old)?;
-        spec.usages = spec.usages.without(without);
-        if spec.usages.is_empty() {
-            return Err(invalid("a key needs at least one usage"));
-        }
-        self.core.seal(&spec, new, material.expose())
+        wiping_stack(|| {
+            let (mut spec, material) = self.core.unseal(sealed, old)?;
+            spec.usages = spec.usages.without(without);
+            if spec.usages.is_empty() {
+                return Err(invalid("a key needs at least one usage"));
+            }
+            self.core.seal(&spec, new, material.expose())
+        })
     }
 
     async fn random(&self, out: &mut [u8]) -> Result<()> {

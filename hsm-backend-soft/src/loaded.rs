@@ -13,6 +13,7 @@ use hsm_core::{
 
 use crate::device::Core;
 use crate::error::invalid;
+use crate::memory::wiping_stack;
 use crate::provider::ParsedKey;
 use crate::wrapped;
 
@@ -153,12 +154,12 @@ impl LoadedKey for SoftKey {
 
     async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>> {
         let wrapping = self.permit(Operation::Wrap, algorithm, Usage::WrapKey)?;
-        wrapping.wrap(algorithm, key)
+        wiping_stack(|| wrapping.wrap(algorithm, key))
     }
 
     async fn unwrap(&self, algorithm: Algorithm, wrapped: &[u8]) -> Result<SecretBytes> {
         let wrapping = self.permit(Operation::Wrap, algorithm, Usage::UnwrapKey)?;
-        wrapping.unwrap(algorithm, wrapped)
+        wiping_stack(|| wrapping.unwrap(algorithm, wrapped))
     }
 
     async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
@@ -170,18 +171,18 @@ impl LoadedKey for SoftKey {
                 self.spec.key_type
             )));
         }
-        key.agree(algorithm, peer)
+        wiping_stack(|| key.agree(algorithm, peer))
     }
 
     async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
         let key = self.permit(Operation::Encapsulate, algorithm, Usage::Encapsulate)?;
-        key.encapsulate(algorithm)
+        wiping_stack(|| key.encapsulate(algorithm))
     }
 
     async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
         let key = self.permit(Operation::Encapsulate, algorithm, Usage::Decapsulate)?;
         check_encapsulation(algorithm, ciphertext)?;
-        key.decapsulate(algorithm, ciphertext)
+        wiping_stack(|| key.decapsulate(algorithm, ciphertext))
     }
 
     async fn derive(
@@ -202,7 +203,7 @@ impl LoadedKey for SoftKey {
                 ),
             ));
         }
-        key.derive(algorithm, parameters, len)
+        wiping_stack(|| key.derive(algorithm, parameters, len))
     }
 
     async fn export(
@@ -212,17 +213,19 @@ impl LoadedKey for SoftKey {
         target_binding: &Binding,
     ) -> Result<Vec<u8>> {
         let wrapping = self.permit_transport(algorithm, Usage::Export)?;
-        let (spec, material) = self.core.unseal(target, target_binding)?;
-        if !spec.exportable {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "the key was not made exportable; it never leaves this HSM",
-            ));
-        }
-        let provider = self.core.provider;
-        let encoded = provider.encode(spec.key_type, material.expose())?;
-        let plaintext = wrapped::bind(&spec, &encoded);
-        wrapped::wrap(provider, wrapping, algorithm, plaintext.expose())
+        wiping_stack(|| {
+            let (spec, material) = self.core.unseal(target, target_binding)?;
+            if !spec.exportable {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    "the key was not made exportable; it never leaves this HSM",
+                ));
+            }
+            let provider = self.core.provider;
+            let encoded = provider.encode(spec.key_type, material.expose())?;
+            let plaintext = wrapped::bind(&spec, &encoded);
+            wrapped::wrap(provider, wrapping, algorithm, plaintext.expose())
+        })
     }
 
     async fn import(
@@ -235,9 +238,11 @@ impl LoadedKey for SoftKey {
     ) -> Result<NewKey> {
         let wrapping = self.permit_transport(algorithm, Usage::Import)?;
         self.core.capabilities.check(spec.key_type, None)?;
-        let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
-        let encoded = wrapped::release(format, plaintext.expose(), spec)?;
-        self.core.import(encoded, spec, binding)
+        wiping_stack(|| {
+            let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
+            let encoded = wrapped::release(format, plaintext.expose(), spec)?;
+            self.core.import(encoded, spec, binding)
+        })
     }
 }
 

@@ -1,10 +1,10 @@
-//! [`LockedPage`]: the page of memory that holds the domain key.
+//! What becomes of secrets in memory: [`LockedPage`] holds the domain key, [`wiping_stack`] clears what libraries leave.
 
 use std::fmt;
 
 use hsm_core::Result;
 use memmap2::MmapMut;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, zeroize_stack};
 
 use crate::error::failed_io;
 
@@ -26,8 +26,12 @@ impl LockedPage {
     pub(crate) fn init_with(fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Self> {
         let page = MmapMut::map_anon(Self::LEN)
             .map_err(|source| failed_io("no memory for the domain key", source))?;
-        let locked = page.lock().is_ok() && leave_out_of_dumps(&page);
-        let mut this = Self { page, locked };
+        // One may work where the other does not.
+        let (locked, left_out) = (page.lock().is_ok(), leave_out_of_dumps(&page));
+        let mut this = Self {
+            page,
+            locked: locked && left_out,
+        };
         fill(&mut this.page)?;
         Ok(this)
     }
@@ -56,6 +60,26 @@ impl fmt::Debug for LockedPage {
             .finish_non_exhaustive()
     }
 }
+
+/// Runs `body`, then wipes the stack that it used. Whoever moves a parsed key leaves the bytes where it was, and
+/// libraries do.
+pub(crate) fn wiping_stack<R>(body: impl FnOnce() -> R) -> R {
+    let result = in_frames_below(body);
+    zeroize_stack::<STACK_LEN>();
+    result
+}
+
+#[inline(never)]
+fn in_frames_below<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+/// More stack than any use of a key takes. What is not optimized takes several times as much.
+const STACK_LEN: usize = if cfg!(debug_assertions) {
+    128 << 10
+} else {
+    16 << 10
+};
 
 #[cfg(target_os = "linux")]
 fn leave_out_of_dumps(page: &MmapMut) -> bool {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use hsm_core::{Error, ErrorKind, Result, SecretBytes};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -267,8 +267,15 @@ fn unlocking_key(
         (Unlocker::Passphrase(passphrase), Some(cost)) => {
             let params = cost.params().ok_or_else(altered)?;
             let mut stretched = Zeroizing::new([0; 32]);
+            // Its own memory argon2 leaves as it is, and the last of it gives the key away.
+            let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
             Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into(passphrase.expose(), salt, stretched.as_mut_slice())
+                .hash_password_into_with_memory(
+                    passphrase.expose(),
+                    salt,
+                    stretched.as_mut_slice(),
+                    &mut memory[..],
+                )
                 .map_err(|_| invalid("the passphrase is too long"))?;
             let head = [VERSION, KIND_PASSPHRASE];
             derive_key(stretched.as_slice(), salt, &[INFO, &head, &cost.encode()])

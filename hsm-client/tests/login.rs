@@ -424,3 +424,37 @@ fn users_have_proper_names_and_passwords() {
     admin.create_user("new", &long).unwrap();
     hsm.login("new", &long).unwrap();
 }
+
+/// Only users that exist were locked out, so that a lock-out told who does.
+#[test]
+fn a_lock_out_does_not_tell_who_exists() {
+    let (home, mut hsm) = Home::new();
+    let mut delay = LOGIN_DELAY_FIRST;
+    for attempt in 0..LOGIN_FREE_FAILURES + 12 {
+        for _ in 0..2 {
+            let [real, none] = ["app", "nobody"].map(|user| {
+                let error = hsm.login(user, WRONG).unwrap_err();
+                (error.kind(), error.to_string(), error.retry_after())
+            });
+            assert_eq!(real, none, "attempt {attempt}");
+        }
+        if attempt == LOGIN_FREE_FAILURES {
+            hsm.close().unwrap();
+            hsm = home.open();
+        }
+        if attempt >= LOGIN_FREE_FAILURES {
+            assert_locked_out(&hsm, "nobody", delay);
+            home.clock.advance(delay);
+            delay = (delay * 2).min(LOGIN_DELAY_MAX);
+        }
+    }
+    // Another name has nothing to do with it, and a name that becomes a user's starts anew.
+    assert_wrong(hsm.login("somebody", WRONG));
+    for _ in 0..2 {
+        assert_wrong(hsm.login("nobody", WRONG));
+        home.clock.advance(LOGIN_DELAY_MAX);
+    }
+    assert_wrong(hsm.login("nobody", WRONG));
+    admin(&hsm).create_user("nobody", PASSWORD).unwrap();
+    hsm.login("nobody", PASSWORD).unwrap();
+}

@@ -14,6 +14,7 @@ mod record;
 mod roles;
 mod session;
 mod settings;
+mod strangers;
 mod time;
 mod tree;
 mod users;

@@ -90,6 +90,9 @@ pub const LOGIN_DELAY_FIRST: Duration = Duration::from_secs(1);
 /// Longest delay that wrong passwords add up to.
 pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Names of no user for which wrong passwords are counted as for users; a further one takes the place of another.
+pub const LOGIN_STRANGERS_MAX: u16 = 4096;
+
 /// Most sessions open at once in one process.
 pub const SESSIONS_MAX: usize = 10_000;
 
@@ -101,6 +104,10 @@ pub const SESSION_LIFETIME_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Loaded (parsed) keys kept in memory by the engine; the least useful leave first.
 pub const LOADED_KEYS_MAX: usize = 4096;
+
+/// A loaded key leaves memory this long after it was loaded, used or not; the next use loads it again. All leave with the
+/// last session.
+pub const LOADED_KEY_LIFETIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Largest record in the store, in bytes: 64 KiB.
 pub const RECORD_LEN_MAX: usize = 64 << 10;

@@ -20,6 +20,45 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// assert_eq!(secret.expose(), [7; 32]);
 /// assert_eq!(format!("{secret:?}"), "SecretBytes(32 bytes)");
 /// ```
+///
+/// What would leak does not compile. `==` stops at the first byte that differs:
+///
+/// ```compile_fail,E0369
+/// # use hsm_core::SecretBytes;
+/// # let (a, b) = (SecretBytes::copy_from(b"a"), SecretBytes::copy_from(b"b"));
+/// let same = a == b;
+/// ```
+///
+/// A copy is one more place to wipe:
+///
+/// ```compile_fail,E0599
+/// # use hsm_core::SecretBytes;
+/// # let secret = SecretBytes::copy_from(b"secret");
+/// let copy = secret.clone();
+/// ```
+///
+/// A secret has no text, and bytes are not taken from it by the way:
+///
+/// ```compile_fail,E0277
+/// # use hsm_core::SecretBytes;
+/// # let secret = SecretBytes::copy_from(b"secret");
+/// println!("{secret}");
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use hsm_core::SecretBytes;
+/// # let secret = SecretBytes::copy_from(b"secret");
+/// let bytes: &[u8] = &secret;
+/// ```
+///
+/// Nor is what holds one compared, such as [`Credentials`](crate::Credentials), [`Request`](crate::Request) and
+/// [`Response`](crate::Response):
+///
+/// ```compile_fail,E0369
+/// # use hsm_core::Credentials;
+/// # let login = || Credentials::password("app", "correct horse battery").unwrap();
+/// let same = login() == login();
+/// ```
 pub struct SecretBytes(Box<[u8]>);
 
 impl SecretBytes {

@@ -175,6 +175,7 @@ impl Engine {
     /// HSM then reports the streams as abandoned.
     pub async fn close(&self) -> Result<()> {
         self.0.closed.store(true, Ordering::Relaxed);
+        self.0.keys.clear();
         if self.is_zeroized() {
             // Nobody can sign any more; the last checkpoint was made before the end.
             return self.0.audit.close();

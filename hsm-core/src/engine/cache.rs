@@ -1,6 +1,7 @@
 //! Keys that are ready for use, kept while they are of use.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
@@ -8,7 +9,7 @@ use quick_cache::sync::Cache;
 use super::record::KeyRecord;
 use crate::device::LoadedKey;
 use crate::key::{Attributes, KeyName, VersionId};
-use crate::limits::LOADED_KEYS_MAX;
+use crate::limits::{LOADED_KEY_LIFETIME_MAX, LOADED_KEYS_MAX};
 
 /// Old versions kept loaded for one key.
 const OLD_VERSIONS_MAX: usize = 4;
@@ -28,15 +29,23 @@ pub(super) struct CachedKey {
     pub(super) target: Box<str>,
     pub(super) record: KeyRecord,
     pub(super) current: Arc<Usable>,
+    /// When, on the clock that nobody sets.
+    loaded: Duration,
     old: Mutex<Vec<Arc<Usable>>>,
 }
 
 impl CachedKey {
-    pub(super) fn new(name: &KeyName, record: KeyRecord, current: Arc<Usable>) -> Self {
+    pub(super) fn new(
+        name: &KeyName,
+        record: KeyRecord,
+        current: Arc<Usable>,
+        loaded: Duration,
+    ) -> Self {
         Self {
             target: format!("/keys/{name}").into(),
             record,
             current,
+            loaded,
             old: Mutex::default(),
         }
     }
@@ -89,6 +98,12 @@ impl KeyCache {
 
     pub(super) fn remove(&self, name: &KeyName) {
         self.0.remove(name);
+    }
+
+    /// Lets go of what was loaded too long ago: the next use loads it again.
+    pub(super) fn expire(&self, now: Duration) {
+        self.0
+            .retain(|_, key| now.saturating_sub(key.loaded) < LOADED_KEY_LIFETIME_MAX);
     }
 
     pub(super) fn clear(&self) {

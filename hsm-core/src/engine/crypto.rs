@@ -489,7 +489,12 @@ impl Engine {
             })
             .await?;
         let current = self.load(name, version, current).await?;
-        let cached = Arc::new(CachedKey::new(name, record, current));
+        let cached = Arc::new(CachedKey::new(
+            name,
+            record,
+            current,
+            self.0.time.monotonic(),
+        ));
         let known = self.0.known.lock();
         // A key that changed while it was being loaded may be used this once, and no longer.
         if !known.changed_since(seen, name) {

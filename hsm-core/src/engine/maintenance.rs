@@ -26,7 +26,8 @@ pub struct Maintenance {
 }
 
 impl Engine {
-    /// Rotates what is due, purges what is due, signs the audit log and puts it on disk.
+    /// Lets go of keys that were loaded too long ago, rotates what is due, purges what is due, signs the audit log and puts
+    /// it on disk.
     ///
     /// The opener calls this every [`AUDIT_SYNC_INTERVAL`](crate::limits::AUDIT_SYNC_INTERVAL); several processes may.
     ///
@@ -34,6 +35,7 @@ impl Engine {
     ///
     /// Whatever device, store and audit sink return. What was done before stays done.
     pub async fn maintain(&self) -> Result<Maintenance> {
+        self.0.keys.expire(self.0.time.monotonic());
         self.refresh().await?;
         self.0.time.observe();
         let mut done = Maintenance::default();

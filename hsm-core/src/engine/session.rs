@@ -157,11 +157,20 @@ impl EngineSession {
             }
             return Ok(());
         };
-        self.ended.store(true, Ordering::Relaxed);
+        self.end();
         Err(Error::new(
             ErrorKind::Unauthenticated,
             format!("the session {over}; log in again"),
         ))
+    }
+
+    /// Ends the session, once, and gives its place back. With the last session the keys leave memory.
+    fn end(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed)
+            && self.engine.0.sessions.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            self.engine.0.keys.clear();
+        }
     }
 
     /// What the principal may do now.
@@ -179,7 +188,7 @@ impl EngineSession {
                 .user_is_current(&self.principal, user_epoch)
                 .await?
         {
-            self.ended.store(true, Ordering::Relaxed);
+            self.end();
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "the user was disabled, deleted or given a new password; log in again",
@@ -242,13 +251,13 @@ impl Session for EngineSession {
     }
 
     async fn logout(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.end();
     }
 }
 
 impl Drop for EngineSession {
     fn drop(&mut self) {
-        self.engine.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.end();
     }
 }
 

@@ -429,6 +429,12 @@ impl Changes<'_> {
         self.transaction.remove(space, key)
     }
 
+    /// A number below `count` for `name`, which only the device can foretell.
+    pub(super) fn secret_place(&self, name: &[u8], count: u16) -> u16 {
+        let [first, second, ..] = self.tree.mac(&[b"secret place", name]);
+        u16::from_be_bytes([first, second]) % count
+    }
+
     /// Writes a row that something else than the tree authenticates (the journal's chain).
     pub(super) fn put_row(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<()> {
         self.transaction.put(space, key, value)

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use argon2::{Argon2, Params, Version};
+use argon2::{Argon2, Block, Params, Version};
 use parking_lot::{Condvar, Mutex};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::Engine;
 use super::keys::page_len;
@@ -15,6 +16,7 @@ use super::ledger::Change;
 use super::record::{self, PasswordHash, UserRecord};
 use super::roles;
 use super::session::{Asked, Done, EngineSession, not_audited};
+use super::strangers;
 use super::tree::{Changes, Records, damaged};
 use crate::audit::{Event, RequestId};
 use crate::clock::Timestamp;
@@ -70,14 +72,11 @@ impl Engine {
         let name = user.clone();
         let attempt = Change::system(format!("/login/{user}"), format!("{user} tries to log in"));
         let found = self
-            .change_if(attempt, move |changes, now| {
+            .change(attempt, move |changes, now| {
                 let Some(mut record) = read(changes, &name)? else {
-                    return Ok(None);
+                    return strangers::count(changes, &name, now).map(|()| None);
                 };
-                if let Some(until) = locked_until(&record, now) {
-                    return Err(locked_out(until.since(now)));
-                }
-                record.failures = record.failures.saturating_add(1);
+                record.failures = count_failure(record.failures, record.last_failure, now)?;
                 record.last_failure = now;
                 put(changes, &record)?;
                 Ok(Some(record))
@@ -157,7 +156,7 @@ impl Engine {
                 let mut items = Vec::with_capacity(limit);
                 for (_, value) in rows.iter().take(limit) {
                     let record: UserRecord = record::from_bytes("the record of a user", value)?;
-                    let locked = locked_until(&record, now);
+                    let locked = locked_until(record.failures, record.last_failure, now);
                     items.push(UserInfo::new(
                         record.name,
                         record.enabled,
@@ -261,10 +260,7 @@ impl Engine {
         let record = self
             .change(attempt, move |changes, now| {
                 let mut record = existing(changes, &name)?;
-                if let Some(until) = locked_until(&record, now) {
-                    return Err(locked_out(until.since(now)));
-                }
-                record.failures = record.failures.saturating_add(1);
+                record.failures = count_failure(record.failures, record.last_failure, now)?;
                 record.last_failure = now;
                 put(changes, &record)?;
                 Ok(record)
@@ -469,22 +465,37 @@ fn compute(password: &SecretBytes, parameters: &PasswordHash) -> Result<SecretBy
     };
     let params =
         Params::new(parameters.memory_kib, parameters.iterations, 1, Some(32)).map_err(unusable)?;
+    // Its own memory argon2 leaves as it is.
+    let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
     let argon2 = Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, params);
     SecretBytes::try_init_with(32, |out| {
         argon2
-            .hash_password_into(password.expose(), &parameters.salt, out)
+            .hash_password_into_with_memory(
+                password.expose(),
+                &parameters.salt,
+                out,
+                &mut memory[..],
+            )
             .map_err(unusable)
     })
 }
 
+/// One wrong password more, unless those so far keep the user out now.
+pub(super) fn count_failure(failures: u32, last: Timestamp, now: Timestamp) -> Result<u32> {
+    match locked_until(failures, last, now) {
+        Some(until) => Err(locked_out(until.since(now))),
+        None => Ok(failures.saturating_add(1)),
+    }
+}
+
 /// Until when wrong passwords keep a user out. Those of a time that was taken back do not.
-fn locked_until(record: &UserRecord, now: Timestamp) -> Option<Timestamp> {
-    let beyond = record.failures.checked_sub(LOGIN_FREE_FAILURES + 1)?;
+fn locked_until(failures: u32, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let beyond = failures.checked_sub(LOGIN_FREE_FAILURES + 1)?;
     let delay = LOGIN_DELAY_FIRST
         .checked_mul(2_u32.saturating_pow(beyond))
         .map_or(LOGIN_DELAY_MAX, |delay| delay.min(LOGIN_DELAY_MAX));
-    let until = record.last_failure + delay;
-    (record.last_failure <= now && now < until).then_some(until)
+    let until = last + delay;
+    (last <= now && now < until).then_some(until)
 }
 
 fn locked_out(wait: Duration) -> Error {
