@@ -232,7 +232,8 @@ fn every_broken_family_is_found() {
 fn a_device_that_fails_at_power_on_does_not_open() {
     let (broken, _) = mended();
     *broken.fault.lock() = Some((Algorithm::Hs256, Fault::Output));
-    let error = SoftDevice::power_on(Box::leak(Box::new(broken)), Root::in_memory).unwrap_err();
+    let error =
+        SoftDevice::power_on(Box::leak(Box::new(broken)), false, Root::in_memory).unwrap_err();
     assert_eq!(error.message(), "the self-test of HMAC failed");
 }
 
@@ -328,6 +329,6 @@ fn mended() -> (&'static Broken, SoftDevice) {
     let provider: &'static &'static Broken = Box::leak(Box::new(broken));
     (
         broken,
-        SoftDevice::power_on(provider, Root::in_memory).unwrap(),
+        SoftDevice::power_on(provider, false, Root::in_memory).unwrap(),
     )
 }
