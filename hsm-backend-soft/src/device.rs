@@ -16,7 +16,6 @@ use crate::error::invalid;
 use crate::health::Health;
 use crate::loaded::SoftKey;
 use crate::options::{CryptoProvider, SoftDeviceOptions};
-#[cfg(feature = "aws-lc")]
 use crate::protector::Protector;
 use crate::provider::Provider;
 use crate::root::Root;
