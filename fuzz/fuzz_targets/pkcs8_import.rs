@@ -1,4 +1,4 @@
-//! What an import takes for a key works as one, and every provider takes the same.
+//! What an import takes for a key works as one, and every provider that has the type takes the same.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -20,13 +20,15 @@ fuzz_target!(|data: &[u8]| {
         let spec = spec(key_type);
         let material = SecretBytes::copy_from(data);
         let new = block_on(DEVICE.import(material, &spec, &binding()));
-        let material = SecretBytes::copy_from(data);
-        let other = block_on(OTHER.import(material, &spec, &binding()));
-        assert_eq!(
-            new.as_ref().map(|new| &new.public).map_err(Error::kind),
-            other.as_ref().map(|new| &new.public).map_err(Error::kind),
-            "{key_type}"
-        );
+        if OTHER.capabilities().supports_key_type(key_type) {
+            let material = SecretBytes::copy_from(data);
+            let other = block_on(OTHER.import(material, &spec, &binding()));
+            assert_eq!(
+                new.as_ref().map(|new| &new.public).map_err(Error::kind),
+                other.as_ref().map(|new| &new.public).map_err(Error::kind),
+                "{key_type}"
+            );
+        }
         let Ok(new) = new else { continue };
         let key = block_on(DEVICE.load(&new.sealed, &binding())).expect("its own key");
         assert_eq!(key.public(), new.public.as_ref());
