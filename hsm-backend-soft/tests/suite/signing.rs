@@ -186,6 +186,20 @@ fn import_takes_the_named_type_only() {
     }
 }
 
+/// One byte after the `RSAPrivateKey`, inside the lengths that stand around it.
+#[test]
+fn an_rsa_key_with_bytes_after_it_is_refused() {
+    let mut long = [RSA_KEY, &[0]].concat();
+    // The last bytes of the lengths of the whole and of the octet string.
+    for at in [3, 25] {
+        long[at] += 1;
+    }
+    assert_eq!(long[22], 0x04);
+    let error = import(KeyType::Rsa2048, &long).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    import(KeyType::Rsa2048, RSA_KEY).unwrap();
+}
+
 /// RFC 8410 section 10.3: the same key as version 1, and as version 2 with its public key, right and wrong.
 #[test]
 fn ed25519_pkcs8_of_both_versions() {
