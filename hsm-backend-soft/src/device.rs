@@ -17,7 +17,6 @@ use crate::health::Health;
 use crate::loaded::SoftKey;
 use crate::memory::wiping_stack;
 use crate::options::{CryptoProvider, SoftDeviceOptions};
-#[cfg(feature = "aws-lc")]
 use crate::protector::Protector;
 use crate::provider::Provider;
 use crate::root::Root;

@@ -2,6 +2,8 @@
 //! the *material* that a sealed key holds. Every provider reads and writes them here, so all take and refuse the same.
 
 use hsm_core::{KeyFamily, KeyType, PublicKey, Result, SecretBytes};
+use pkcs8::der::Decode;
+use pkcs8::der::asn1::AnyRef;
 use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use sec1::{EcParameters, EcPrivateKey};
 use subtle::ConstantTimeEq;
@@ -124,13 +126,15 @@ pub(super) fn decode_okp(
     Ok(SecretBytes::copy_from(material))
 }
 
-/// The `RSAPrivateKey` (RFC 8017 appendix A.1.2) inside PKCS#8. Nothing in it is checked yet.
+/// The `RSAPrivateKey` (RFC 8017 appendix A.1.2) inside PKCS#8: one element of DER, of which nothing is checked yet.
 pub(super) fn decode_rsa(key_type: KeyType, pkcs8: &[u8]) -> Result<&[u8]> {
     let info = parse(key_type, pkcs8)?;
-    if info.public_key.is_some() {
+    let key = info.private_key.as_bytes();
+    // aws-lc alone would take bytes after the key and drop them.
+    if info.public_key.is_some() || AnyRef::from_der(key).is_err() {
         return Err(not_pkcs8(key_type));
     }
-    Ok(info.private_key.as_bytes())
+    Ok(key)
 }
 
 /// The error of everything that is not what its name says.

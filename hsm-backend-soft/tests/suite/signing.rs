@@ -51,7 +51,7 @@ fn published_ecdsa_signatures_verify() {
 /// Every algorithm of every key type: what one input form signs, both verify, and nothing else does.
 #[test]
 fn a_message_and_its_digest_are_one() {
-    for key_type in KeyType::all().filter(|key_type| key_type.is_asymmetric()) {
+    for key_type in super::key_types().filter(|key_type| key_type.is_asymmetric()) {
         let signing = |algorithm: &&Algorithm| algorithm.does(Operation::Sign);
         if !key_type
             .algorithms()
@@ -170,7 +170,7 @@ fn import_takes_the_named_type_only() {
     let p256 = unhex("06082a8648ce3d030107");
     let scalar = unhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
     let pkcs8 = pkcs8_of_scalar(&p256, &scalar);
-    for wrong in KeyType::all().filter(|key_type| *key_type != KeyType::EcP256) {
+    for wrong in super::key_types().filter(|key_type| *key_type != KeyType::EcP256) {
         let error = import(wrong, &pkcs8).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
     }
@@ -184,6 +184,20 @@ fn import_takes_the_named_type_only() {
         let error = import(KeyType::EcP256, &pkcs8_of_scalar(&p256, &scalar)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
+}
+
+/// One byte after the `RSAPrivateKey`, inside the lengths that stand around it.
+#[test]
+fn an_rsa_key_with_bytes_after_it_is_refused() {
+    let mut long = [RSA_KEY, &[0]].concat();
+    // The last bytes of the lengths of the whole and of the octet string.
+    for at in [3, 25] {
+        long[at] += 1;
+    }
+    assert_eq!(long[22], 0x04);
+    let error = import(KeyType::Rsa2048, &long).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    import(KeyType::Rsa2048, RSA_KEY).unwrap();
 }
 
 /// RFC 8410 section 10.3: the same key as version 1, and as version 2 with its public key, right and wrong.
