@@ -25,8 +25,10 @@
 #[doc(hidden)]
 pub mod conformance;
 mod faulty;
+pub mod history;
 mod manual_clock;
 mod memory;
+mod model;
 pub mod service;
 pub mod strategies;
 
@@ -37,3 +39,4 @@ pub use futures_executor::block_on;
 pub use hsm_core;
 pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
+pub use model::Model;
