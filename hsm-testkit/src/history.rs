@@ -239,8 +239,7 @@ pub async fn check_history<S: Subject>(
 ///
 /// Whatever the service returns.
 pub async fn begin(subject: &impl Subject) -> Result<(Arc<dyn Session>, Transcript)> {
-    let credentials = Credentials::password(ADMINISTRATOR, PASSWORD)?;
-    let session = subject.service().login(credentials).await?;
+    let session = log_in(subject).await?;
     let mut seen = Transcript::default();
     let export = ActionSet::of(&[DataAction::KeyExport]);
     let exporter = RoleDefinition::new(RoleId::from_u128(0xe), "Exporter", "", export)?;
@@ -259,6 +258,12 @@ pub async fn begin(subject: &impl Subject) -> Result<(Arc<dyn Session>, Transcri
         seen.write(&Ok(answer));
     }
     Ok((session, seen))
+}
+
+/// The administrator's session.
+pub(crate) async fn log_in(subject: &impl Subject) -> Result<Arc<dyn Session>> {
+    let credentials = Credentials::password(ADMINISTRATOR, PASSWORD)?;
+    subject.service().login(credentials).await
 }
 
 fn assign_to_administrator(role: RoleId) -> Result<Request<'static>> {

@@ -26,6 +26,7 @@
 pub mod conformance;
 mod faulty;
 pub mod history;
+pub mod linear;
 mod manual_clock;
 mod memory;
 mod model;

@@ -106,6 +106,24 @@ impl Model {
         let now = world.now(&self.clock);
         world.maintain(now);
     }
+
+    /// Whether there is a key of that name.
+    pub(crate) fn presence(&self, name: &str) -> Presence {
+        let world = self.world.lock();
+        match world.keys.get(name).map(Key::is_deleted) {
+            None => Presence::Free,
+            Some(false) => Presence::Live,
+            Some(true) => Presence::Deleted,
+        }
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Presence {
+    Free,
+    Live,
+    Deleted,
 }
 
 #[async_trait]

@@ -2,7 +2,7 @@
 //! restarts.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use hsm_backend_soft::SoftDevice;
@@ -29,14 +29,28 @@ struct InMemory {
 
 impl InMemory {
     async fn make(clock: Arc<ManualClock>) -> Self {
-        let mut made = Self {
-            device: Arc::new(SoftDevice::in_memory().unwrap()),
-            store: MemoryStore::new(),
+        // The first user's password takes its time: hash it once.
+        static FIRST: OnceLock<(Arc<SoftDevice>, MemoryStore)> = OnceLock::new();
+        if let Some((device, store)) = FIRST.get() {
+            let (device, store) = (device.clone(), store.fork());
+            let mut made = Self::on(device, store, clock);
+            made.restart().await.unwrap();
+            return made;
+        }
+        let device = Arc::new(SoftDevice::in_memory().unwrap());
+        let made = Self::on(device.clone(), MemoryStore::new(), clock);
+        Engine::create(made.parts(), setup()).await.unwrap();
+        drop(FIRST.set((device, made.store)));
+        Box::pin(Self::make(made.clock)).await
+    }
+
+    fn on(device: Arc<SoftDevice>, store: MemoryStore, clock: Arc<ManualClock>) -> Self {
+        Self {
+            device,
+            store,
             clock,
             engine: None,
-        };
-        made.engine = Some(Engine::create(made.parts(), setup()).await.unwrap());
-        made
+        }
     }
 
     fn parts(&self) -> Parts {

@@ -13,6 +13,7 @@ use super::program::Program;
 use super::request::{Made, Ready};
 use super::step::{Act, KEYS, Paging, Step, Use, Which};
 use super::{Difference, Subject, Transcript};
+use crate::model::Presence;
 use crate::service::{ADMINISTRATOR, PASSWORD};
 use crate::{ManualClock, Model};
 
@@ -87,7 +88,7 @@ impl<S: Subject> Run<S> {
         for step in steps {
             self.step(step).await?;
         }
-        self.compare(&observations_of_keys()).await?;
+        self.compare(&observations_of_keys(KEYS)).await?;
         self.compare(&observations_of_people()).await
     }
 
@@ -116,11 +117,14 @@ impl<S: Subject> Run<S> {
     async fn step(&mut self, step: &Step) -> Outcome {
         match step {
             Step::Ask { by, act } => {
-                self.ask(by, act).await?;
-                match act {
-                    _ if act.only_looks() => {}
-                    _ if act.is_about_keys() => self.compare(&observations_of_keys()).await?,
-                    _ => self.compare(&observations_of_people()).await?,
+                let Some(ready) = self.ready(by, act) else {
+                    return Ok(());
+                };
+                self.ask_ready(by, &ready).await?;
+                match ready.act.changes() {
+                    Changes::Nothing => {}
+                    Changes::Key(name) => self.compare(&observations_of_keys([name])).await?,
+                    Changes::People => self.compare(&observations_of_people()).await?,
                 }
             }
             Step::Login { user, right } => {
@@ -165,7 +169,7 @@ impl<S: Subject> Run<S> {
         }
         self.model.maintain();
         self.program.maintain();
-        self.compare(&observations_of_keys()).await
+        self.compare(&observations_of_keys(KEYS)).await
     }
 
     async fn restart(&mut self) -> Outcome {
@@ -184,23 +188,27 @@ impl<S: Subject> Run<S> {
             Err(error) => return self.differ("a restart", "done", &error.to_string()),
         }
         self.program.restart();
-        self.compare(&observations_of_keys()).await?;
+        self.compare(&observations_of_keys(KEYS)).await?;
         self.compare(&observations_of_people()).await
     }
 
     /// Asks both. Whose session has ended logs in and asks again.
     async fn ask(&mut self, user: &'static str, act: &Act) -> Outcome {
-        let Some(ready) = self.ready(user, act) else {
-            return Ok(());
-        };
+        match self.ready(user, act) {
+            Some(ready) => self.ask_ready(user, &ready).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn ask_ready(&mut self, user: &'static str, ready: &Ready) -> Outcome {
         if !self.has_session(user).await? {
             return Ok(());
         }
-        let ended = self.ask_once(user, &ready).await?;
-        if ended && !matches!(act, Act::ChangePassword { .. }) {
+        let ended = self.ask_once(user, ready).await?;
+        if ended && !matches!(ready.act, Act::ChangePassword { .. }) {
             self.drop_session(user);
             if self.has_session(user).await? {
-                self.ask_once(user, &ready).await?;
+                self.ask_once(user, ready).await?;
             }
         }
         Ok(())
@@ -314,6 +322,7 @@ impl<S: Subject> Run<S> {
             }
         };
         let mut act = act.clone();
+        self.aim(&mut act);
         let mut made = None;
         match &mut act {
             Act::Get { key } | Act::Update { key, .. } => *key = which(*key)?,
@@ -362,6 +371,41 @@ impl<S: Subject> Run<S> {
         })
     }
 
+    /// Most steps are about a key that is there, or a name that is free: the others teach little. The first name of all
+    /// stays what it is.
+    fn aim(&self, act: &mut Act) {
+        let (wanted, name) = match act {
+            Act::Create { key, .. } | Act::Import { key, .. } | Act::ImportWrapped { key, .. } => {
+                (Presence::Free, key)
+            }
+            Act::GetDeleted { key } | Act::Recover { key } | Act::Purge { key } => {
+                (Presence::Deleted, key)
+            }
+            Act::ListVersions { key, .. }
+            | Act::Rotate { key }
+            | Act::GetPolicy { key }
+            | Act::SetPolicy { key, .. }
+            | Act::Delete { key } => (Presence::Live, key),
+            Act::Get { key } | Act::Update { key, .. } | Act::Use { key, .. } => {
+                (Presence::Live, &mut key.name)
+            }
+            Act::Export { key, wrapping } => {
+                let transports = |name: &&str| {
+                    let spec = self.expected.seen.spec(name);
+                    spec.is_some_and(|spec| spec.usages.contains(Usage::Export))
+                };
+                wrapping.name = KEYS.into_iter().find(transports).unwrap_or(wrapping.name);
+                (Presence::Live, &mut key.name)
+            }
+            _ => return,
+        };
+        if *name != KEYS[0] && self.model.presence(name) != wanted {
+            let mut others = KEYS.into_iter().rev();
+            let found = others.find(|other| self.model.presence(other) == wanted);
+            *name = found.unwrap_or(name);
+        }
+    }
+
     /// What a key of its type does.
     fn natural(&self, name: &str) -> Use {
         let Some(spec) = self.expected.seen.spec(name) else {
@@ -380,7 +424,7 @@ impl<S: Subject> Run<S> {
     async fn compare(&mut self, observations: &[Act]) -> Outcome {
         for act in observations {
             let (before, made) = (self.program.clone(), self.expected.seen.versions_seen());
-            self.ask(ADMINISTRATOR, act).await?;
+            self.look(act).await?;
             // A program need not look where there is nothing new.
             let logged_in = self.program.logins() != before.logins();
             if !logged_in && self.expected.seen.versions_seen() == made {
@@ -388,6 +432,17 @@ impl<S: Subject> Run<S> {
             }
         }
         Ok(())
+    }
+
+    /// Asks as the administrator, exactly so.
+    async fn look(&mut self, act: &Act) -> Outcome {
+        let ready = Ready {
+            act: act.clone(),
+            now: self.clock.now(),
+            password: String::new(),
+            made: None,
+        };
+        self.ask_ready(ADMINISTRATOR, &ready).await
     }
 
     async fn has_session(&mut self, user: &'static str) -> Outcome<bool> {
@@ -467,24 +522,40 @@ impl<S: Subject> Run<S> {
     }
 }
 
+/// What an act may change.
+enum Changes {
+    Nothing,
+    Key(&'static str),
+    People,
+}
+
 impl Act {
-    /// It changes nothing, and its answer says all.
-    const fn only_looks(&self) -> bool {
-        matches!(
-            self,
+    fn changes(&self) -> Changes {
+        match self {
+            // Their answers say all that they do.
             Self::Get { .. }
-                | Self::List { .. }
-                | Self::ListVersions { .. }
-                | Self::GetDeleted { .. }
-                | Self::GetPolicy { .. }
-                | Self::Use { .. }
-                | Self::Check { .. }
-                | Self::Export { .. }
-                | Self::ListRoles
-                | Self::ListAssignments { .. }
-                | Self::ListUsers
-                | Self::GetSettings
-        )
+            | Self::List { .. }
+            | Self::ListVersions { .. }
+            | Self::GetDeleted { .. }
+            | Self::GetPolicy { .. }
+            | Self::Use { .. }
+            | Self::Check { .. }
+            | Self::Export { .. }
+            | Self::ListRoles
+            | Self::ListAssignments { .. }
+            | Self::ListUsers
+            | Self::GetSettings => Changes::Nothing,
+            Self::Create { key, .. }
+            | Self::Import { key, .. }
+            | Self::ImportWrapped { key, .. }
+            | Self::Rotate { key }
+            | Self::SetPolicy { key, .. }
+            | Self::Delete { key }
+            | Self::Recover { key }
+            | Self::Purge { key } => Changes::Key(key),
+            Self::Update { key, .. } => Changes::Key(key.name),
+            _ => Changes::People,
+        }
     }
 
     const fn needs_a_key_type(&self) -> bool {
@@ -493,24 +564,11 @@ impl Act {
             Self::Create { .. } | Self::Import { .. } | Self::ImportWrapped { .. }
         )
     }
-
-    const fn is_about_keys(&self) -> bool {
-        self.needs_a_key_type()
-            || matches!(
-                self,
-                Self::Update { .. }
-                    | Self::Rotate { .. }
-                    | Self::SetPolicy { .. }
-                    | Self::Delete { .. }
-                    | Self::Recover { .. }
-                    | Self::Purge { .. }
-            )
-    }
 }
 
-fn observations_of_keys() -> Vec<Act> {
+fn observations_of_keys(keys: impl IntoIterator<Item = &'static str>) -> Vec<Act> {
     let mut all = Vec::new();
-    for key in KEYS {
+    for key in keys {
         all.push(Act::ListVersions {
             key,
             after: None,

@@ -383,7 +383,13 @@ pub(super) fn of_keys(steps: usize) -> impl Strategy<Value = Vec<Step>> {
         4 => time(),
         1 => Just(Step::Restart),
     ];
-    vec(step, 1..=steps)
+    let by = ADMINISTRATOR;
+    let first = (key(), kind(), life()).prop_map(move |(key, kind, life)| Step::Ask {
+        by,
+        act: Act::Create { key, kind, life },
+    });
+    (weighted(0.9, first), vec(step, 1..=steps))
+        .prop_map(|(first, rest)| first.into_iter().chain(rest).collect())
 }
 
 /// Histories of up to `steps` steps in which users come and go, and roles and settings change, while keys are used.
@@ -397,7 +403,17 @@ pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
         2 => time(),
         1 => Just(Step::Restart),
     ];
-    vec(step, 1..=steps)
+    // Somebody must be there for things to happen to.
+    let ask = |act| Step::Ask { by: USERS[0], act };
+    let first = (password(), role(), place()).prop_map(move |(password, role, at)| {
+        let (id, user) = (0, USERS[1]);
+        [
+            ask(Act::CreateUser { user, password }),
+            ask(Act::Assign { id, role, user, at }),
+        ]
+    });
+    (weighted(0.9, first), vec(step, 1..=steps))
+        .prop_map(|(first, rest)| first.into_iter().flatten().chain(rest).collect())
 }
 
 fn time() -> impl Strategy<Value = Step> {
@@ -445,8 +461,8 @@ fn act_on_keys() -> impl Strategy<Value = Act> {
 
 fn act_on_people() -> impl Strategy<Value = Act> {
     prop_oneof![
-        6 => (user(), password()).prop_map(|(user, password)| Act::CreateUser { user, password }),
-        3 => (user(), how()).prop_map(|(user, how)| Act::UpdateUser { user, how }),
+        4 => (user(), password()).prop_map(|(user, password)| Act::CreateUser { user, password }),
+        4 => (user(), how()).prop_map(|(user, how)| Act::UpdateUser { user, how }),
         1 => user().prop_map(|user| Act::DeleteUser { user }),
         1 => (prop::bool::weighted(0.7), password())
             .prop_map(|(right, new)| Act::ChangePassword { right, new }),

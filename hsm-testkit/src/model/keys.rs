@@ -517,6 +517,10 @@ impl World {
 }
 
 impl Key {
+    pub(super) const fn is_deleted(&self) -> bool {
+        self.deletion.is_some()
+    }
+
     fn last(&self) -> &Version {
         &self.versions[self.versions.len() - 1]
     }
