@@ -24,6 +24,8 @@ mod program;
 mod request;
 mod run;
 mod step;
+#[cfg(test)]
+mod tests;
 mod transcript;
 
 use std::cell::RefCell;

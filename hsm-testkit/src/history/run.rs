@@ -32,6 +32,8 @@ pub(super) struct Run<S> {
     /// How each product was made, in the order of both transcripts.
     made: Vec<Made>,
     program: Program,
+    /// The time of the administrator's last call that stands in the program.
+    shown: Timestamp,
 }
 
 /// One of the two.
@@ -74,6 +76,7 @@ impl<S: Subject> Run<S> {
             subject,
             model: Model::new(clock.clone()),
             latest: clock.now(),
+            shown: clock.now(),
             clock,
             tested: Side::default(),
             expected: Side::default(),
@@ -423,13 +426,15 @@ impl<S: Subject> Run<S> {
 
     async fn compare(&mut self, observations: &[Act]) -> Outcome {
         for act in observations {
-            let (before, made) = (self.program.clone(), self.expected.seen.versions_seen());
+            let (before, versions) = (self.program.clone(), self.expected.seen.versions_seen());
             self.look(act).await?;
-            // A program need not look where there is nothing new.
+            // A program need not look where there is nothing new, unless the look keeps a session awake.
+            let awake = self.shown == self.clock.now();
             let logged_in = self.program.logins() != before.logins();
-            if !logged_in && self.expected.seen.versions_seen() == made {
+            if awake && !logged_in && self.expected.seen.versions_seen() == versions {
                 self.program = before;
             }
+            self.shown = self.clock.now();
         }
         Ok(())
     }
