@@ -14,6 +14,8 @@
 //! | to | take |
 //! |---|---|
 //! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`] |
+//! | compare a service with a [`Model`], whatever happens to both | [`history_conformance!`], [`history`] |
+//! | see that callers at once do as if one after another | [`linear`] |
 //! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
 //! | see what was audited | [`MemoryAudit`] |
 //! | turn the clock, also backwards | [`ManualClock`] |

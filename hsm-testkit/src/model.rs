@@ -7,6 +7,7 @@ mod people;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hsm_core::audit::{RequestId, StreamId};
@@ -28,6 +29,9 @@ use crate::service::{ADMINISTRATOR, PASSWORD};
 /// It is there to be compared with: [`check_histories`](crate::history::check_histories) does. What it refuses, it
 /// refuses with the kinds of the engine and in its order: the session, the role, the parameters, the key, its state, its
 /// usages, the algorithm.
+///
+/// It believes the clock, as long as that does not go back. Histories put it right before time passes, as what an engine
+/// makes of a wrong one is a matter of its own.
 ///
 /// It has no cryptography. Key bytes are numbers, and so are signatures, ciphertexts and wrapped keys: the model
 /// remembers what each was made of, and knows its own again. Keys have no public half. It has no audit log and does not
@@ -140,9 +144,9 @@ impl Service for Model {
             model: self.clone(),
             principal: user,
             generation,
-            opened: now,
+            opened: self.clock.monotonic(),
             use_of: Mutex::new(Use {
-                last: now,
+                last: self.clock.monotonic(),
                 ended: false,
             }),
         }))
@@ -156,23 +160,25 @@ struct ModelSession {
     principal: Principal,
     /// Which user of that name, before or after which change.
     generation: u128,
-    opened: Timestamp,
+    /// By the hand of the clock that nobody sets.
+    opened: Duration,
     use_of: Mutex<Use>,
 }
 
 #[derive(Debug)]
 struct Use {
-    last: Timestamp,
+    last: Duration,
     ended: bool,
 }
 
 impl ModelSession {
     /// A session ends by logout, by time, and with its user. What has ended stays so.
-    fn check(&self, world: &World, now: Timestamp) -> Result<()> {
+    fn check(&self, world: &World) -> Result<()> {
+        let now = self.model.clock.monotonic();
         let mut use_of = self.use_of.lock();
         let user = world.users.get(&self.principal);
-        use_of.ended |= now.since(use_of.last) > SESSION_IDLE_MAX
-            || now.since(self.opened) > SESSION_LIFETIME_MAX
+        use_of.ended |= now - use_of.last > SESSION_IDLE_MAX
+            || now - self.opened > SESSION_LIFETIME_MAX
             || user.is_none_or(|user| !user.enabled || user.generation != self.generation);
         if use_of.ended {
             return Err(refuse(ErrorKind::Unauthenticated, "the session has ended"));
@@ -192,7 +198,7 @@ impl Session for ModelSession {
         let mut world = self.model.world.lock();
         let now = world.now(&self.model.clock);
         world.check_alive()?;
-        self.check(&world, now)?;
+        self.check(&world)?;
         let action = request.action();
         world.authorize(&self.principal, action, &request.scope())?;
         if let Some(wrapping) = request.wrapping_key() {

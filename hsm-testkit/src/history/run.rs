@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hsm_core::audit::RequestId;
+use hsm_core::limits::CLOCK_SETTLE_TIME;
 use hsm_core::{
     Clock, Credentials, ErrorKind, KeyType, Response, Result, Service, Session, SignInput,
     Timestamp, Usage,
@@ -150,11 +152,12 @@ impl<S: Subject> Run<S> {
                 }
             }
             Step::Advance(by) => {
-                self.program.advance(*by);
-                self.clock.advance(*by);
-                self.latest = self.latest.max(self.clock.now());
+                self.put_clock_right();
+                self.advance(*by);
             }
             Step::GoBack(by) => {
+                // Only who has seen a time can tell that it was later.
+                self.look(&Act::GetSettings).await?;
                 self.program.go_back(*by);
                 self.clock.go_back(*by);
             }
@@ -162,6 +165,20 @@ impl<S: Subject> Run<S> {
             Step::Restart => self.restart().await?,
         }
         Ok(())
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.program.advance(by);
+        self.clock.advance(by);
+        self.latest = self.clock.now();
+    }
+
+    /// What a service makes of time that passes while its clock is wrong is not for the model to say.
+    fn put_clock_right(&mut self) {
+        if self.clock.now() < self.latest {
+            self.clock.set(self.latest);
+            self.program.set_clock(self.latest);
+        }
     }
 
     async fn maintain(&mut self) -> Outcome {
@@ -176,11 +193,7 @@ impl<S: Subject> Run<S> {
     }
 
     async fn restart(&mut self) -> Outcome {
-        // A service that starts knows the time of the last change, not of the last look at the clock.
-        if self.clock.now() < self.latest {
-            self.clock.set(self.latest);
-            self.program.set_clock(self.latest);
-        }
+        self.put_clock_right();
         let users: Vec<_> = self.tested.sessions.keys().copied().collect();
         for user in users {
             self.drop_session(user);
@@ -191,6 +204,8 @@ impl<S: Subject> Run<S> {
             Err(error) => return self.differ("a restart", "done", &error.to_string()),
         }
         self.program.restart();
+        // Who opens may want to see the clock run steadily for a while before it believes it.
+        self.advance(CLOCK_SETTLE_TIME);
         self.compare(&observations_of_keys(KEYS)).await?;
         self.compare(&observations_of_people()).await
     }
@@ -285,10 +300,8 @@ impl<S: Subject> Run<S> {
     /// What the model cannot know: public halves stay, and signatures verify under them.
     fn broken_promise(&mut self, ready: &Ready, answer: &Result<Response>) -> Option<String> {
         match answer {
-            Ok(Response::Key(info)) => {
-                if self.tested.seen.public(info) != info.public.as_ref() {
-                    return Some("another public half than before".to_owned());
-                }
+            Ok(Response::Key(info)) if self.tested.seen.public(info) != info.public.as_ref() => {
+                Some("another public half than before".to_owned())
             }
             Ok(Response::Signature { bytes, version }) => {
                 let Act::Use {
@@ -299,16 +312,12 @@ impl<S: Subject> Run<S> {
                 };
                 let public = self.tested.seen.public_of(*version)?;
                 let message = SignInput::Message(text.as_bytes());
-                if public
-                    .verify(operation.algorithm(), message, bytes)
-                    .is_err()
-                {
-                    return Some("a signature that its public half does not verify".to_owned());
-                }
+                let verified = public.verify(operation.algorithm(), message, bytes);
+                let broken = "a signature that its public half does not verify";
+                verified.is_err().then(|| broken.to_owned())
             }
-            _ => {}
+            _ => None,
         }
-        None
     }
 
     /// The act with everything that it refers to; `None` if that is not there.

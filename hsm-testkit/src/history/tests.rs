@@ -12,15 +12,18 @@ use hsm_core::{Credentials, Principal, Request, Response, Result, Service, Sessi
 use super::step::{Act, Change, Kind, Life, Policy, Step, Use, Which};
 use super::*;
 
+/// Which requests are taken for others.
+type Mistakes = fn(Request<'_>) -> Request<'_>;
+
 /// A model, but for some requests, which it takes for others.
 #[derive(Clone, Debug)]
 struct Wrong {
     model: Model,
-    mistakes: fn(Request<'_>) -> Request<'_>,
+    mistakes: Mistakes,
 }
 
 impl Wrong {
-    async fn make(clock: Arc<ManualClock>, mistakes: fn(Request<'_>) -> Request<'_>) -> Self {
+    async fn make(clock: Arc<ManualClock>, mistakes: Mistakes) -> Self {
         let model = Model::new(clock);
         Self { model, mistakes }
     }
@@ -38,7 +41,7 @@ impl Service for Wrong {
 #[derive(Debug)]
 struct WrongSession {
     session: Arc<dyn Session>,
-    mistakes: fn(Request<'_>) -> Request<'_>,
+    mistakes: Mistakes,
 }
 
 #[async_trait]
@@ -100,7 +103,7 @@ fn forgets_to_take_roles_away(request: Request<'_>) -> Request<'_> {
 
 #[test]
 fn a_wrong_service_is_found_out_in_a_few_steps() {
-    let cases: [(fn(Request<'_>) -> Request<'_>, Histories, &str); 3] = [
+    let cases: [(Mistakes, Histories, &str); 3] = [
         (never_suspends, Histories::of_keys(), "Event::Suspend"),
         (mixes_listings_up, Histories::of_keys(), "ListDeletedKeys"),
         (

@@ -207,12 +207,12 @@ impl Transcript {
 
     fn version_seen(&self, version: VersionId) -> String {
         let all = self.versions.iter();
-        let found = all.filter_map(|(name, versions)| {
+        let mut found = all.filter_map(|(name, versions)| {
             let at = versions.iter().position(|seen| *seen == version)?;
             Some(format!("{name} v{}", at + 1))
         });
         found
-            .last()
+            .next_back()
             .unwrap_or_else(|| "a version that nobody has seen".to_owned())
     }
 

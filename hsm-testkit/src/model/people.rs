@@ -1,5 +1,7 @@
 //! Users, roles and settings: who may do what.
 
+use std::collections::BTreeMap;
+
 use hsm_core::limits::{
     LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN,
     RETENTION_DAYS_MAX, RETENTION_DAYS_MIN, ROLE_ASSIGNMENTS_GLOBAL_MAX,
@@ -115,11 +117,9 @@ impl World {
                 return Ok(Response::RoleAssignment(Box::new(new)));
             }
             Request::DeleteRoleAssignment { id } => {
-                let old = self.assignments.remove(&id).ok_or_else(nobody)?;
-                if let Err(error) = self.check_governed() {
-                    self.assignments.insert(id, old);
-                    return Err(error);
-                }
+                let old = self.assignments.clone();
+                self.assignments.remove(&id).ok_or_else(nobody)?;
+                self.check_governed_or(old)?;
             }
             Request::CreateUser { name, password } => {
                 check_password(password.expose())?;
@@ -138,7 +138,11 @@ impl World {
                 if name == *caller {
                     return Err(refuse(ErrorKind::Conflict, "nobody deletes themselves"));
                 }
-                self.users.remove(&name).ok_or_else(nobody)?;
+                self.users.get(&name).ok_or_else(nobody)?;
+                let old = self.assignments.clone();
+                self.assignments.retain(|_, one| one.principal != name);
+                self.check_governed_or(old)?;
+                self.users.remove(&name);
             }
             Request::ChangePassword { old, new } => {
                 check_password(new.expose())?;
@@ -193,15 +197,27 @@ impl World {
         Ok(())
     }
 
-    /// Somebody can assign roles anywhere.
+    /// Somebody who is not kept out can assign roles anywhere.
     fn check_governed(&self) -> Result<()> {
         let governed = self.assignments.values().any(|one| {
-            one.scope == Scope::Global && self.allows(one.role, DataAction::RoleAssignmentWrite)
+            let user = self.users.get(&one.principal);
+            one.scope == Scope::Global
+                && self.allows(one.role, DataAction::RoleAssignmentWrite)
+                && user.is_none_or(|user| user.enabled)
         });
         match governed {
             true => Ok(()),
             false => Err(refuse(ErrorKind::Conflict, "nobody could assign roles")),
         }
+    }
+
+    /// Puts the old assignments back if nobody could assign roles any more.
+    fn check_governed_or(&mut self, old: BTreeMap<RoleId, RoleAssignment>) -> Result<()> {
+        let governed = self.check_governed();
+        if governed.is_err() {
+            self.assignments = old;
+        }
+        governed
     }
 
     fn check_assignment(&self, new: &RoleAssignment) -> Result<()> {
@@ -259,7 +275,14 @@ impl World {
         let user = self.users.get_mut(name).ok_or_else(nobody)?;
         match update {
             UserUpdate::Disable => {
-                user.enabled = false;
+                let before = std::mem::replace(&mut user.enabled, false);
+                if let Err(error) = self.check_governed() {
+                    self.users
+                        .entry(name.clone())
+                        .and_modify(|user| user.enabled = before);
+                    return Err(error);
+                }
+                let user = self.users.get_mut(name).ok_or_else(nobody)?;
                 user.generation = generation;
             }
             UserUpdate::Enable => user.enabled = true,

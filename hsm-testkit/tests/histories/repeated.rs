@@ -108,6 +108,7 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
     );
     drop(administrator);
     assert!(subject.restart().await?);
+    clock.advance(Duration::from_secs(3600));
     let administrator = subject
         .service()
         .login(Credentials::password(
@@ -190,7 +191,7 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
         .await;
     assert_eq!(
         seen.write(&answer),
-        "red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Suspended, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767484800000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({\"tag\": \"old\"}) }"
+        "red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Suspended, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767488400000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({\"tag\": \"old\"}) }"
     );
     Ok(())
 }
