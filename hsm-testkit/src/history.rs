@@ -139,7 +139,7 @@ impl Histories {
         self
     }
 
-    /// At most so many steps in each.
+    /// At most so many steps in each; some are phrases of three.
     pub const fn steps(mut self, steps: usize) -> Self {
         self.steps = steps;
         self

@@ -355,7 +355,7 @@ impl<S: Subject> Run<S> {
                 *wrapping = which(*wrapping)?;
                 let wrapped = |at: &usize| self.made[*at].by == Use::Wrap;
                 let all: Vec<_> = (0..self.made.len()).filter(wrapped).collect();
-                *product = all[number(*product, all.len())? - 1];
+                *product = all[all.len() - number(*product, all.len())?];
             }
             Act::ListVersions {
                 key,
@@ -363,7 +363,7 @@ impl<S: Subject> Run<S> {
                 ..
             } => *after = number(*after, seen.versions_of(key))?,
             Act::Check { product, key, .. } => {
-                *product = number(*product, self.made.len())? - 1;
+                *product = self.made.len() - number(*product, self.made.len())?;
                 made = Some(self.made[*product]);
                 if let Some(key) = key {
                     *key = which(*key)?;

@@ -111,7 +111,7 @@ pub(super) enum Act {
         operation: Use,
         text: &'static str,
     },
-    /// Verifies, decrypts or unwraps what an earlier step made; with the version that made it if no key is given.
+    /// Verifies, decrypts or unwraps what an earlier step made, 0 the last one; with the version that made it if no key is given.
     Check {
         product: usize,
         key: Option<Which>,
@@ -378,30 +378,62 @@ pub(super) enum How {
 
 /// Histories of up to `steps` steps in which keys live: mostly the administrator's work.
 pub(super) fn of_keys(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let by = || Just(ADMINISTRATOR);
     let step = prop_oneof![
-        24 => act_on_keys().prop_map(|act| Step::Ask { by: ADMINISTRATOR, act }),
-        4 => time(),
-        1 => Just(Step::Restart),
+        14 => single(by(), act_on_keys()),
+        8 => around(by(), act_on_keys()),
+        5 => time(),
+        1 => Just(vec![Step::Restart]),
     ];
-    let by = ADMINISTRATOR;
     let first = (key(), kind(), life()).prop_map(move |(key, kind, life)| Step::Ask {
-        by,
+        by: ADMINISTRATOR,
         act: Act::Create { key, kind, life },
     });
-    (weighted(0.9, first), vec(step, 1..=steps))
-        .prop_map(|(first, rest)| first.into_iter().chain(rest).collect())
+    (weighted(0.9, first), vec(step, 1..=steps)).prop_map(|(first, rest)| {
+        let rest = rest.into_iter().flatten();
+        first.into_iter().chain(rest).collect()
+    })
+}
+
+fn single(
+    by: impl Strategy<Value = &'static str>,
+    act: impl Strategy<Value = Act>,
+) -> impl Strategy<Value = Vec<Step>> {
+    (by, act).prop_map(|(by, act)| vec![Step::Ask { by, act }])
+}
+
+/// Something is made with a key, something happens, and what was made is looked at again.
+fn around(
+    by: impl Strategy<Value = &'static str>,
+    act: impl Strategy<Value = Act>,
+) -> impl Strategy<Value = Vec<Step>> {
+    let make = (which(), text()).prop_map(|(key, text)| Act::Use {
+        key,
+        operation: Use::Natural,
+        text,
+    });
+    let check = weighted(0.3, which()).prop_map(|key| Act::Check {
+        product: 0,
+        key,
+        edited: false,
+    });
+    (by, weighted(0.9, make), act, weighted(0.9, check)).prop_map(|(by, make, act, check)| {
+        let acts = make.into_iter().chain([act]).chain(check);
+        acts.map(|act| Step::Ask { by, act }).collect()
+    })
 }
 
 /// Histories of up to `steps` steps in which users come and go, and roles and settings change, while keys are used.
 pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     let by = || prop_oneof![4 => Just(USERS[0]), 3 => Just(USERS[1]), 1 => Just(USERS[2])];
     let step = prop_oneof![
-        12 => (by(), act_on_people()).prop_map(|(by, act)| Step::Ask { by, act }),
-        10 => (by(), act_on_keys()).prop_map(|(by, act)| Step::Ask { by, act }),
-        1 => (user(), any::<bool>()).prop_map(|(user, right)| Step::Login { user, right }),
-        1 => user().prop_map(|user| Step::Logout { user }),
+        12 => single(by(), act_on_people()),
+        6 => single(by(), act_on_keys()),
+        3 => around(by(), act_on_people()),
+        1 => (user(), any::<bool>()).prop_map(|(user, right)| vec![Step::Login { user, right }]),
+        1 => user().prop_map(|user| vec![Step::Logout { user }]),
         2 => time(),
-        1 => Just(Step::Restart),
+        1 => Just(vec![Step::Restart]),
     ];
     // Somebody must be there for things to happen to.
     let ask = |act| Step::Ask { by: USERS[0], act };
@@ -412,19 +444,22 @@ pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
             ask(Act::Assign { id, role, user, at }),
         ]
     });
-    (weighted(0.9, first), vec(step, 1..=steps))
-        .prop_map(|(first, rest)| first.into_iter().flatten().chain(rest).collect())
+    (weighted(0.9, first), vec(step, 1..=steps)).prop_map(|(first, rest)| {
+        let rest = rest.into_iter().flatten();
+        first.into_iter().flatten().chain(rest).collect()
+    })
 }
 
-fn time() -> impl Strategy<Value = Step> {
+fn time() -> impl Strategy<Value = Vec<Step>> {
     const HOUR: u64 = 3600;
     const DAY: u64 = 24 * HOUR;
     let forward = select(vec![1, 60, 16 * 60, HOUR, DAY, 2 * DAY, 8 * DAY, 91 * DAY]);
     let back = select(vec![1, HOUR, DAY]);
     prop_oneof![
-        5 => forward.prop_map(|seconds| Step::Advance(Duration::from_secs(seconds))),
-        1 => back.prop_map(|seconds| Step::GoBack(Duration::from_secs(seconds))),
-        3 => Just(Step::Maintain),
+        4 => forward.prop_map(|seconds| vec![Step::Advance(Duration::from_secs(seconds))]),
+        1 => back.prop_map(|seconds| vec![Step::GoBack(Duration::from_secs(seconds))]),
+        2 => Just(vec![Step::Maintain]),
+        2 => Just(vec![Step::Advance(Duration::from_secs(8 * DAY)), Step::Maintain]),
     ]
 }
 
@@ -434,7 +469,7 @@ fn act_on_keys() -> impl Strategy<Value = Act> {
         1 => (key(), kind(), life(), material())
             .prop_map(|(key, kind, life, material)| Act::Import { key, kind, life, material }),
         1 => (which(), which()).prop_map(|(key, wrapping)| Act::Export { key, wrapping }),
-        1 => (key(), kind(), life(), which(), 0..4usize).prop_map(
+        1 => (key(), kind(), life(), which(), product()).prop_map(
             |(key, kind, life, wrapping, product)| {
                 Act::ImportWrapped { key, kind, life, wrapping, product }
             }
@@ -454,7 +489,7 @@ fn act_on_keys() -> impl Strategy<Value = Act> {
         1 => key().prop_map(|key| Act::Purge { key }),
         8 => (which(), operation(), text())
             .prop_map(|(key, operation, text)| Act::Use { key, operation, text }),
-        5 => (0..8usize, weighted(0.3, which()), prop::bool::weighted(0.1))
+        5 => (product(), weighted(0.3, which()), prop::bool::weighted(0.1))
             .prop_map(|(product, key, edited)| Act::Check { product, key, edited }),
     ]
 }
@@ -489,6 +524,11 @@ fn key() -> impl Strategy<Value = &'static str> {
 
 fn which() -> impl Strategy<Value = Which> {
     (key(), weighted(0.3, 0..4usize)).prop_map(|(name, version)| Which { name, version })
+}
+
+/// Mostly the newest.
+fn product() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(0), 1 => 0..8usize]
 }
 
 fn user() -> impl Strategy<Value = &'static str> {
@@ -528,8 +568,10 @@ fn change() -> impl Strategy<Value = Change> {
         Usages::of(&[Usage::Decrypt, Usage::UnwrapKey]),
         Usages::of(&[Usage::Export]),
     ]);
+    let mut events = Event::ALL.to_vec();
+    events.extend([Event::Suspend, Event::Suspend, Event::Resume]);
     (
-        weighted(0.7, select(Event::ALL.to_vec())),
+        weighted(0.8, select(events)),
         weighted(0.1, usages),
         weighted(0.1, of(offset())),
         weighted(0.2, of(offset())),
