@@ -382,6 +382,8 @@ pub(super) fn of_keys(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         14 => single(by(), act_on_keys()),
         8 => around(by(), act_on_keys()),
+        3 => deletion(by()),
+        3 => rotation(by()),
         5 => time(),
         1 => Just(vec![Step::Restart]),
     ];
@@ -430,6 +432,8 @@ pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
         12 => single(by(), act_on_people()),
         6 => single(by(), act_on_keys()),
         3 => around(by(), act_on_people()),
+        1 => deletion(by()),
+        4 => interference(),
         1 => (user(), any::<bool>()).prop_map(|(user, right)| vec![Step::Login { user, right }]),
         1 => user().prop_map(|user| vec![Step::Logout { user }]),
         2 => time(),
@@ -447,6 +451,67 @@ pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     (weighted(0.9, first), vec(step, 1..=steps)).prop_map(|(first, rest)| {
         let rest = rest.into_iter().flatten();
         first.into_iter().flatten().chain(rest).collect()
+    })
+}
+
+/// A user does something, the administrator changes what the user is or may, and the user goes on.
+fn interference() -> impl Strategy<Value = Vec<Step>> {
+    let change = prop_oneof![
+        4 => how().prop_map(|how| Act::UpdateUser { user: USERS[1], how }),
+        1 => Just(Act::DeleteUser { user: USERS[1] }),
+        1 => password().prop_map(|password| Act::CreateUser { user: USERS[1], password }),
+        2 => (0..5u8, role(), place())
+            .prop_map(|(id, role, at)| Act::Assign { id, role, user: USERS[1], at }),
+        1 => (0..5u8).prop_map(|id| Act::Unassign { id: Some(id) }),
+    ];
+    let act = prop_oneof![1 => Just(Act::GetSettings), 1 => act_on_keys()];
+    (act, vec(change, 1..=3)).prop_map(|(act, changes)| {
+        let ask = |by, act| Step::Ask { by, act };
+        let mut steps = vec![ask(USERS[1], act.clone())];
+        steps.extend(changes.into_iter().map(|change| ask(USERS[0], change)));
+        steps.push(ask(USERS[1], act));
+        steps
+    })
+}
+
+/// A key gets a policy and perhaps another end, and time passes until the policy is due, or nearly.
+fn rotation(by: impl Strategy<Value = &'static str>) -> impl Strategy<Value = Vec<Step>> {
+    let end = weighted(0.6, offset());
+    let time = of(select(vec![1, 2, 4, 6]));
+    (by, key(), policy(), end, time).prop_map(|(by, key, policy, end, days)| {
+        let ask = |act| Step::Ask { by, act };
+        let policy = Some(policy);
+        let mut steps = vec![ask(Act::SetPolicy { key, policy })];
+        if end.is_some() {
+            let (name, version) = (key, None);
+            let change = Change {
+                expires: Some(end),
+                ..Change::default()
+            };
+            steps.push(ask(Act::Update {
+                key: Which { name, version },
+                change,
+            }));
+        }
+        steps.extend(days.map(|days: u64| Step::Advance(Duration::from_secs(days * 24 * 3600))));
+        steps.push(Step::Maintain);
+        steps
+    })
+}
+
+/// A key is deleted, something happens, and somebody wants it back, or gone.
+fn deletion(by: impl Strategy<Value = &'static str>) -> impl Strategy<Value = Vec<Step>> {
+    let between = prop_oneof![2 => single(Just(USERS[0]), set()), 2 => time(), 1 => Just(vec![])];
+    (by, key(), between, any::<bool>()).prop_map(|(by, key, between, back)| {
+        let ask = |act| Step::Ask { by, act };
+        let last = match back {
+            true => Act::Recover { key },
+            false => Act::Purge { key },
+        };
+        let mut steps = vec![ask(Act::Delete { key })];
+        steps.extend(between);
+        steps.push(ask(last));
+        steps
     })
 }
 
@@ -511,10 +576,18 @@ fn act_on_people() -> impl Strategy<Value = Act> {
         2 => weighted(0.9, 0..5u8).prop_map(|id| Act::Unassign { id }),
         1 => of(place()).prop_map(|at| Act::ListAssignments { at }),
         1 => Just(Act::GetSettings),
-        2 => (of(select(vec![6, 7, 90, 91])), weighted(0.3, any::<bool>())).prop_map(
-            |(retention_days, purge_protection)| Act::Set { retention_days, purge_protection }
-        ),
+        1 => set(),
     ]
+}
+
+fn set() -> impl Strategy<Value = Act> {
+    let days = of(select(vec![6, 7, 90, 91]));
+    (days, weighted(0.4, prop::bool::weighted(0.8))).prop_map(
+        |(retention_days, purge_protection)| Act::Set {
+            retention_days,
+            purge_protection,
+        },
+    )
 }
 
 /// Mostly one name, so that steps meet.
