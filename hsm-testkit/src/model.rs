@@ -34,8 +34,8 @@ use crate::service::{ADMINISTRATOR, PASSWORD};
 /// makes of a wrong one is a matter of its own.
 ///
 /// It has no cryptography. Key bytes are numbers, and so are signatures, ciphertexts and wrapped keys: the model
-/// remembers what each was made of, and knows its own again. Keys have no public half. It has no audit log and does not
-/// know the limits of lengths: both are of the conformance suite.
+/// remembers what each was made of, and knows its own again. Keys have no public half. It has no audit log, and knows
+/// neither the limits of lengths nor RSA1_5: those are of the conformance suite.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -499,20 +499,26 @@ fn rotation(by: impl Strategy<Value = &'static str>) -> impl Strategy<Value = Ve
     })
 }
 
-/// A key is deleted, something happens, and somebody wants it back, or gone.
+/// A key is deleted, time passes or settings change, and somebody wants it back, or gone.
 fn deletion(by: impl Strategy<Value = &'static str>) -> impl Strategy<Value = Vec<Step>> {
-    let between = prop_oneof![2 => single(Just(USERS[0]), set()), 2 => time(), 1 => Just(vec![])];
-    (by, key(), between, any::<bool>()).prop_map(|(by, key, between, back)| {
-        let ask = |act| Step::Ask { by, act };
-        let last = match back {
-            true => Act::Recover { key },
-            false => Act::Purge { key },
-        };
-        let mut steps = vec![ask(Act::Delete { key })];
-        steps.extend(between);
-        steps.push(ask(last));
-        steps
-    })
+    let settings = || weighted(0.3, set());
+    let time = of(time());
+    (by, key(), settings(), settings(), time, any::<bool>()).prop_map(
+        |(by, key, before, after, time, back)| {
+            let ask = |act| Step::Ask { by, act };
+            let set = |act| Step::Ask { by: USERS[0], act };
+            let last = match back {
+                true => Act::Recover { key },
+                false => Act::Purge { key },
+            };
+            let mut steps: Vec<_> = before.into_iter().map(set).collect();
+            steps.push(ask(Act::Delete { key }));
+            steps.extend(after.into_iter().map(set));
+            steps.extend(time.into_iter().flatten());
+            steps.push(ask(last));
+            steps
+        },
+    )
 }
 
 fn time() -> impl Strategy<Value = Vec<Step>> {
