@@ -14,6 +14,8 @@
 //! | to | take |
 //! |---|---|
 //! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`] |
+//! | compare a service with a [`Model`], whatever happens to both | [`history_conformance!`], [`history`] |
+//! | see that callers at once do as if one after another | [`linear`] |
 //! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
 //! | see what was audited | [`MemoryAudit`] |
 //! | turn the clock, also backwards | [`ManualClock`] |
@@ -30,8 +32,11 @@
 #[doc(hidden)]
 pub mod conformance;
 mod faulty;
+pub mod history;
+pub mod linear;
 mod manual_clock;
 mod memory;
+mod model;
 pub mod service;
 pub mod strategies;
 #[cfg(feature = "vectors")]
@@ -45,3 +50,4 @@ pub use futures_executor::block_on;
 pub use hsm_core;
 pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
+pub use model::Model;

@@ -42,6 +42,13 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// A store of its own that holds what this one holds now.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let now = self.0.lock().clone();
+        Self(Arc::new(Mutex::new(now)))
+    }
 }
 
 #[async_trait]

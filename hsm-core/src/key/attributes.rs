@@ -206,6 +206,8 @@ impl Attributes {
 /// use hsm_core::lifecycle::Event;
 ///
 /// let update = AttributesUpdate::new().event(Event::Suspend).expires(Timestamp::from_unix_seconds(1_900_000_000));
+/// assert_eq!(update.lifecycle_event(), Some(Event::Suspend));
+/// assert_eq!(update.new_usages(), None); // they stay
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[must_use]
@@ -251,6 +253,36 @@ impl AttributesUpdate {
     pub fn tags(mut self, tags: Tags) -> Self {
         self.tags = Some(tags);
         self
+    }
+
+    /// The step through the lifecycle, if one is asked for.
+    #[must_use]
+    pub fn lifecycle_event(&self) -> Option<Event> {
+        self.event
+    }
+
+    /// The usages that shall be left.
+    #[must_use]
+    pub fn new_usages(&self) -> Option<Usages> {
+        self.usages
+    }
+
+    /// The new time before which the key is of no use; `Some(None)` if it shall have none any more.
+    #[must_use]
+    pub fn new_not_before(&self) -> Option<Option<Timestamp>> {
+        self.not_before
+    }
+
+    /// The new time from which the key is deactivated; `Some(None)` if it shall have none any more.
+    #[must_use]
+    pub fn new_expires(&self) -> Option<Option<Timestamp>> {
+        self.expires
+    }
+
+    /// The tags that shall replace those that there are.
+    #[must_use]
+    pub fn new_tags(&self) -> Option<&Tags> {
+        self.tags.as_ref()
     }
 
     /// What the change says, for the audit record.
