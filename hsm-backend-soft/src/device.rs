@@ -23,7 +23,7 @@ use crate::root::Root;
 use crate::seal::{self, SALT_LEN};
 use crate::self_test;
 
-/// The software device: keys in this process, sealed under a domain key that rests under a [`Protector`](crate::Protector).
+/// The software device: keys in this process, sealed under a domain key that rests under a [`Protector`].
 ///
 /// Its contract is that of [`Device`]. [`options`](Self::options) chooses who does the cryptography. `create`, `open` and `change_protector` read and write files, and stretch a
 /// passphrase for about a tenth of a second: they block the calling thread.

@@ -12,8 +12,8 @@ use hsm_client::kinds::{
     Signing, XWing,
 };
 use hsm_client::{
-    ActionSet, Algorithm, DataAction, Encapsulation, ErrorKind, KeyType, RoleId, Scope,
-    SecretBytes, SignInput, Signature, Wrapped,
+    ActionSet, Algorithm, DataAction, Encapsulation, ErrorKind, KeyMaterial, KeyType, RoleId,
+    Scope, SecretBytes, SignInput, Signature, Wrapped,
 };
 
 const MESSAGE: &[u8] = b"still true after the quantum computer";
@@ -142,6 +142,41 @@ fn a_post_quantum_key_moves_to_another_hsm() {
     let spec = *there.any_key("k").unwrap().spec();
     assert_eq!(spec.key_type, KeyType::MlKem768);
     assert_eq!(spec.algorithm, Some(Algorithm::MlKem768));
+}
+
+/// RFC 9964: the seed in `priv`, the public key in `pub`. The seed of zeros is that of its appendix.
+#[test]
+fn keys_come_in_as_json_web_keys() {
+    let (_home, hsm) = Home::new();
+    let session = app(&hsm);
+    let pkcs8 = [
+        &[0x30, 0x34, 0x02, 0x01, 0x00, 0x30, 0x0b, 0x06, 0x09][..],
+        &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x11],
+        &[0x04, 0x22, 0x80, 0x20],
+        &[0; 32],
+    ]
+    .concat();
+    let key = session.import::<MlDsa44>("pkcs8", SecretBytes::copy_from(&pkcs8));
+    let public = Key::public_key(&key.make().unwrap()).unwrap();
+    let mut jwk = public.to_jwk().unwrap();
+    let seed = "A".repeat(43);
+    let with_seed = |jwk: &hsm_core::Jwk| {
+        let json = serde_json::to_string(jwk).unwrap();
+        json.replace('{', &format!("{{\"priv\":\"{seed}\","))
+    };
+    let material = KeyMaterial::from_jwk(with_seed(&jwk).as_bytes()).unwrap();
+    assert_eq!(material.key_type(), Some(KeyType::MlDsa44));
+    let key = session.import::<MlDsa44>("jwk", SecretBytes::from(material));
+    assert_eq!(Key::public_key(&key.make().unwrap()).unwrap(), public);
+
+    jwk.public = jwk.public.map(|public| public.replacen('u', "v", 1));
+    let other = KeyMaterial::from_jwk(with_seed(&jwk).as_bytes()).unwrap();
+    let other = session.import::<MlDsa44>("other", SecretBytes::from(other));
+    let error = other.make().unwrap_err();
+    assert!(error.message().contains("does not belong"), "{error}");
+    jwk.alg = Some("ML-KEM-768".into());
+    let error = KeyMaterial::from_jwk(with_seed(&jwk).as_bytes()).unwrap_err();
+    assert!(error.message().contains("`priv`"), "{error}");
 }
 
 #[test]

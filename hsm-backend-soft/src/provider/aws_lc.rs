@@ -1,6 +1,5 @@
 //! The provider over aws-lc-rs, with AES key wrap from `aes-kw` (aws-lc-rs has no 192-bit key wrap and parses the key
-//! again for every call) and the expansion of ML-KEM seeds from `ml-kem` (aws-lc-rs takes expanded keys only) and SHAKE256
-//! from `shake` (aws-lc-rs has none that is stable).
+//! again for every call) and the expansion of ML-KEM seeds from `ml-kem` (aws-lc-rs takes expanded keys only).
 
 mod aes;
 mod ec;
