@@ -6,6 +6,7 @@ mod derivation;
 mod encryption;
 mod key_wrap;
 mod mac;
+mod post_quantum;
 mod report;
 mod rsa;
 mod signatures;
@@ -92,6 +93,7 @@ enum Job {
     KeyWrap,
     Mac,
     NistKeyWrap(&'static key_wrap::NistFile),
+    PostQuantum(&'static post_quantum::Set),
     Rsa,
     Signatures,
 }
@@ -109,7 +111,12 @@ impl Job {
         ];
         let agreement = agreement::FILES.iter().rev().map(Self::Agreement);
         let nist = key_wrap::NIST_FILES.iter().map(Self::NistKeyWrap);
-        agreement.chain(nist).chain(short).collect()
+        let post_quantum = post_quantum::SETS.iter().map(Self::PostQuantum);
+        agreement
+            .chain(nist)
+            .chain(post_quantum)
+            .chain(short)
+            .collect()
     }
 
     async fn run(self, bench: &mut Bench) -> Vec<FileReport> {
@@ -120,6 +127,7 @@ impl Job {
             Self::KeyWrap => key_wrap::run(bench).await,
             Self::Mac => mac::run(bench).await,
             Self::NistKeyWrap(file) => vec![key_wrap::run_nist(bench, file).await],
+            Self::PostQuantum(set) => post_quantum::run(bench, set).await,
             Self::Rsa => rsa::run(bench).await,
             Self::Signatures => signatures::run(),
         }

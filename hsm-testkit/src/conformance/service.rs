@@ -420,7 +420,7 @@ fn key_page(response: Response) -> Page<KeyInfo> {
 }
 
 #[track_caller]
-fn signature(response: Response) -> (Vec<u8>, VersionId) {
+pub(crate) fn signature(response: Response) -> (Vec<u8>, VersionId) {
     match response {
         Response::Signature { bytes, version } => (bytes, version),
         other => unexpected("a signature", &other),

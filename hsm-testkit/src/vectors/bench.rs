@@ -58,6 +58,11 @@ impl Bench {
         Ok(held.key.key())
     }
 
+    /// What is known of the key that was made last.
+    pub(super) fn held(&self) -> Option<&KeyInfo> {
+        self.held.as_ref().map(|held| &held.key)
+    }
+
     /// Leaves nothing behind.
     async fn clear(&mut self) -> Result<()> {
         if let Some(held) = self.held.take() {
