@@ -82,3 +82,39 @@ pub trait AuditSink: std::fmt::Debug + Send + Sync {
     /// [`AuditFailed`](crate::ErrorKind::AuditFailed) if it cannot be read.
     fn read(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<Frame>>;
 }
+
+/// For those who choose a sink while the program runs.
+#[deny(clippy::missing_trait_methods)]
+impl<A: AuditSink + ?Sized> AuditSink for Box<A> {
+    fn append(&self, event: &Event<'_>) -> Result<()> {
+        (**self).append(event)
+    }
+
+    fn heads(&self) -> Vec<ChainHead> {
+        (**self).heads()
+    }
+
+    fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        (**self).checkpoint(checkpoint)
+    }
+
+    fn sync(&self) -> Result<()> {
+        (**self).sync()
+    }
+
+    fn abandoned(&self) -> Result<Vec<ChainHead>> {
+        (**self).abandoned()
+    }
+
+    fn close(&self) -> Result<()> {
+        (**self).close()
+    }
+
+    fn streams(&self) -> Result<Vec<StreamId>> {
+        (**self).streams()
+    }
+
+    fn read(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<Frame>> {
+        (**self).read(stream, from, limit)
+    }
+}

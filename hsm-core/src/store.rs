@@ -105,6 +105,23 @@ pub trait Store: Debug + Send + Sync {
     async fn transact(&self, body: TransactBody) -> Result<()>;
 }
 
+/// For those who choose a store while the program runs.
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: Store + ?Sized> Store for Box<S> {
+    fn version(&self) -> Result<u64> {
+        (**self).version()
+    }
+
+    async fn view<'a>(&'a self, body: ViewBody<'a>) -> Result<()> {
+        (**self).view(body).await
+    }
+
+    async fn transact(&self, body: TransactBody) -> Result<()> {
+        (**self).transact(body).await
+    }
+}
+
 /// What [`Store::view`] runs.
 pub type ViewBody<'a> = Box<dyn FnMut(&dyn Snapshot) -> Result<()> + Send + 'a>;
 

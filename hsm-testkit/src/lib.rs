@@ -24,12 +24,15 @@
 
 #[doc(hidden)]
 pub mod conformance;
+mod durability;
 mod faulty;
 mod manual_clock;
 mod memory;
 pub mod service;
 pub mod strategies;
+pub mod suite;
 
+pub use durability::Reopen;
 pub use faulty::{Fault, Faults, FaultyAudit, FaultyStore};
 #[doc(hidden)]
 pub use futures_executor::block_on;

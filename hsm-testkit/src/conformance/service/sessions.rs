@@ -10,7 +10,7 @@ use futures_executor::block_on;
 use hsm_core::policy::BuiltInRole;
 use hsm_core::{Algorithm, ErrorKind, KeyType, Request};
 
-use super::super::{fails, ok};
+use super::super::{fails, join, ok};
 use super::*;
 
 const TASKS: usize = 8;
@@ -53,7 +53,7 @@ pub async fn tasks_share_a_session(make: impl AsyncFn() -> ServiceUnderTest) {
     caller.create("aes", KeyType::Aes256, ENCRYPT).await;
     let barrier = Barrier::new(TASKS);
     thread::scope(|scope| {
-        for task in 0..TASKS {
+        let threads = (0..TASKS).map(|task| {
             let (barrier, public) = (&barrier, public(&pair));
             scope.spawn(move || {
                 barrier.wait();
@@ -70,8 +70,9 @@ pub async fn tasks_share_a_session(make: impl AsyncFn() -> ServiceUnderTest) {
                     let opened = block_on(caller.decrypt(key("aes"), algorithm, &sealed, b""));
                     assert_eq!(ok(opened, "decrypt").expose(), message);
                 }
-            });
-        }
+            })
+        });
+        join(threads.collect());
     });
 }
 
@@ -199,7 +200,7 @@ pub async fn dropped_calls_leave_the_service_usable(make: impl AsyncFn() -> Serv
 fn at_once<T: Send>(task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(TASKS);
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..TASKS)
+        let threads = (0..TASKS)
             .map(|at| {
                 let (barrier, task) = (&barrier, &task);
                 scope.spawn(move || {
@@ -208,9 +209,6 @@ fn at_once<T: Send>(task: impl Fn(usize) -> T + Sync) -> Vec<T> {
                 })
             })
             .collect();
-        let results = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        results
-            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        join(threads)
     })
 }
