@@ -10,6 +10,7 @@ pub mod durable_store;
 pub mod service;
 pub mod store;
 
+use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::panic::resume_unwind;
 use std::thread::ScopedJoinHandle;
@@ -396,11 +397,12 @@ macro_rules! conformance_tests {
 #[macro_export]
 macro_rules! conformance_values {
     ($suite:ident, $make:ident: $($case:ident),* $(,)?) => {
-        vec![$(
+        vec![$({
+            let make = $make.clone();
             $crate::suite::Case::new(stringify!($case), move || {
-                $crate::block_on($crate::conformance::$suite::$case($make));
+                $crate::block_on($crate::conformance::$suite::$case(&*make));
             })
-        ),*]
+        }),*]
     };
 }
 
@@ -418,11 +420,20 @@ fn ok<T>(result: Result<T>, clause: impl Display) -> T {
 fn fails<T: Debug>(result: Result<T>, kinds: &[ErrorKind], clause: impl Display) {
     match result {
         Ok(value) => panic!("{clause}: expected {kinds:?}, but it succeeded with {value:?}"),
-        Err(error) => assert!(
-            kinds.contains(&error.kind()),
-            "{clause}: expected {kinds:?}, but it failed with {:?}: {error}",
-            error.kind()
-        ),
+        Err(error) => {
+            assert!(
+                kinds.contains(&error.kind()),
+                "{clause}: expected {kinds:?}, but it failed with {:?}: {error}",
+                error.kind()
+            );
+            if error.kind() == ErrorKind::CryptoFailed {
+                let explained = !error.message().is_empty() || error.source().is_some();
+                assert!(
+                    !explained,
+                    "{clause}: CryptoFailed says no reason: {error:?}"
+                );
+            }
+        }
     }
 }
 

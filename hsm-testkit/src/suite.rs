@@ -14,6 +14,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use hsm_core::audit::AuditSink;
 use hsm_core::{Device, Store};
@@ -68,36 +69,44 @@ fn message(panic: &(dyn Any + Send)) -> String {
 
 /// The cases of [`device_conformance!`](crate::device_conformance).
 #[must_use]
-pub fn device(make: fn() -> Box<dyn Device>) -> Vec<Case> {
+pub fn device(make: impl Fn() -> Box<dyn Device> + Send + Sync + 'static) -> Vec<Case> {
+    let make: Arc<dyn Fn() -> Box<dyn Device> + Send + Sync> = Arc::new(make);
     crate::device_cases!(conformance_values: make)
 }
 
 /// The cases of [`store_conformance!`](crate::store_conformance).
 #[must_use]
-pub fn store(make: fn() -> Box<dyn Store>) -> Vec<Case> {
+pub fn store(make: impl Fn() -> Box<dyn Store> + Send + Sync + 'static) -> Vec<Case> {
+    let make: Arc<dyn Fn() -> Box<dyn Store> + Send + Sync> = Arc::new(make);
     crate::store_cases!(conformance_values: make)
 }
 
 /// The cases of [`store_durability!`](crate::store_durability).
 #[must_use]
-pub fn durable_store(make: fn() -> Reopen<dyn Store>) -> Vec<Case> {
+pub fn durable_store(make: impl Fn() -> Reopen<dyn Store> + Send + Sync + 'static) -> Vec<Case> {
+    let make: Arc<dyn Fn() -> Reopen<dyn Store> + Send + Sync> = Arc::new(make);
     crate::durable_store_cases!(conformance_values: make)
 }
 
 /// The cases of [`audit_conformance!`](crate::audit_conformance).
 #[must_use]
-pub fn audit(make: fn() -> Box<dyn AuditSink>) -> Vec<Case> {
+pub fn audit(make: impl Fn() -> Box<dyn AuditSink> + Send + Sync + 'static) -> Vec<Case> {
+    let make: Arc<dyn Fn() -> Box<dyn AuditSink> + Send + Sync> = Arc::new(make);
     crate::audit_cases!(conformance_values: make)
 }
 
 /// The cases of [`audit_durability!`](crate::audit_durability).
 #[must_use]
-pub fn durable_audit(make: fn() -> Reopen<dyn AuditSink>) -> Vec<Case> {
+pub fn durable_audit(
+    make: impl Fn() -> Reopen<dyn AuditSink> + Send + Sync + 'static,
+) -> Vec<Case> {
+    let make: Arc<dyn Fn() -> Reopen<dyn AuditSink> + Send + Sync> = Arc::new(make);
     crate::durable_audit_cases!(conformance_values: make)
 }
 
 /// The cases of [`service_conformance!`](crate::service_conformance).
 #[must_use]
-pub fn service(make: impl AsyncFn() -> ServiceUnderTest + Copy + 'static) -> Vec<Case> {
+pub fn service(make: impl AsyncFn() -> ServiceUnderTest + 'static) -> Vec<Case> {
+    let make = Arc::new(make);
     crate::service_cases!(conformance_values: make)
 }

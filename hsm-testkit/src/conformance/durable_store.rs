@@ -32,7 +32,7 @@ pub async fn acknowledged_transactions_survive(make: impl Fn() -> Reopen<dyn Sto
     }
 }
 
-async fn expect_rounds(store: &Box<dyn Store>, last: u8) {
+async fn expect_rounds<S: Store>(store: &S, last: u8) {
     let keys = read_with(store, |snapshot| {
         Ok((
             snapshot.scan(Space::Keys, b"", None, 100)?,

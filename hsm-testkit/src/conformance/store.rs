@@ -1,8 +1,9 @@
 //! The cases of the [`Store`] contract.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
 use std::thread;
@@ -352,20 +353,22 @@ pub async fn large_transactions_happen_whole<S: Store>(make: impl Fn() -> S) {
 pub async fn a_view_is_one_snapshot<S: Store>(make: impl Fn() -> S) {
     let store = make();
     write_pair(&store, 0).await;
-    let done = AtomicBool::new(false);
+    let (written, done) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            for number in 1..200u32 {
+            while !done.load(Ordering::SeqCst) {
+                let number = written.fetch_add(1, Ordering::SeqCst) + 1;
                 block_on(write_pair(&store, number));
             }
-            done.store(true, Ordering::SeqCst);
         });
         let reader = scope.spawn(|| {
-            let mut views = 0;
-            while views < 20 || !done.load(Ordering::SeqCst) {
-                block_on(check_pair(&store));
-                views += 1;
-            }
+            let checked = catch_unwind(AssertUnwindSafe(|| {
+                for _ in 0..100 {
+                    block_on(check_pair(&store, &written));
+                }
+            }));
+            done.store(true, Ordering::SeqCst);
+            checked.unwrap_or_else(|panic| resume_unwind(panic));
         });
         join(vec![writer, reader]);
     });
@@ -542,10 +545,17 @@ async fn write_pair<S: Store>(store: &S, number: u32) {
 }
 
 /// Reads what [`write_pair`] wrote, in several ways: all must show the same.
-async fn check_pair<S: Store>(store: &S) {
+async fn check_pair<S: Store>(store: &S, written: &AtomicU32) {
     let seen = read_with(store, |snapshot| {
         let first = (snapshot.read(Space::Keys, b"one")?, snapshot.version()?);
-        thread::yield_now();
+        // Lets the writer commit in between, unless a view keeps it out.
+        let before = written.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            if written.load(Ordering::SeqCst) > before + 1 {
+                break;
+            }
+            thread::yield_now();
+        }
         let again = snapshot.scan(Space::Keys, b"one", None, 1)?;
         let again = again.into_iter().next().map(|(_, value)| value);
         let other = snapshot.read(Space::Tree, b"other")?;
