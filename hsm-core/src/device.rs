@@ -76,53 +76,64 @@ pub trait Device: Debug + Send + Sync {
     async fn zeroize(&self) -> Result<()>;
 }
 
-/// For those who choose a device while the program runs.
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl<D: Device + ?Sized> Device for Box<D> {
-    fn capabilities(&self) -> &Capabilities {
-        (**self).capabilities()
-    }
+macro_rules! implement_through {
+    ($pointer:ident) => {
+        /// For those who share a device, or choose it while the program runs.
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<D: Device + ?Sized> Device for $pointer<D> {
+            fn capabilities(&self) -> &Capabilities {
+                (**self).capabilities()
+            }
 
-    async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
-        (**self).generate(spec, binding).await
-    }
+            async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
+                (**self).generate(spec, binding).await
+            }
 
-    async fn import(
-        &self,
-        material: SecretBytes,
-        spec: &KeySpec,
-        binding: &Binding,
-    ) -> Result<NewKey> {
-        (**self).import(material, spec, binding).await
-    }
+            async fn import(
+                &self,
+                material: SecretBytes,
+                spec: &KeySpec,
+                binding: &Binding,
+            ) -> Result<NewKey> {
+                (**self).import(material, spec, binding).await
+            }
 
-    async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
-        (**self).load(sealed, binding).await
-    }
+            async fn load(
+                &self,
+                sealed: &SealedKey,
+                binding: &Binding,
+            ) -> Result<Arc<dyn LoadedKey>> {
+                (**self).load(sealed, binding).await
+            }
 
-    async fn reseal(
-        &self,
-        sealed: &SealedKey,
-        old: &Binding,
-        new: &Binding,
-        without: Usages,
-    ) -> Result<SealedKey> {
-        (**self).reseal(sealed, old, new, without).await
-    }
+            async fn reseal(
+                &self,
+                sealed: &SealedKey,
+                old: &Binding,
+                new: &Binding,
+                without: Usages,
+            ) -> Result<SealedKey> {
+                (**self).reseal(sealed, old, new, without).await
+            }
 
-    async fn random(&self, out: &mut [u8]) -> Result<()> {
-        (**self).random(out).await
-    }
+            async fn random(&self, out: &mut [u8]) -> Result<()> {
+                (**self).random(out).await
+            }
 
-    async fn self_test(&self) -> Result<()> {
-        (**self).self_test().await
-    }
+            async fn self_test(&self) -> Result<()> {
+                (**self).self_test().await
+            }
 
-    async fn zeroize(&self) -> Result<()> {
-        (**self).zeroize().await
-    }
+            async fn zeroize(&self) -> Result<()> {
+                (**self).zeroize().await
+            }
+        }
+    };
 }
+
+implement_through!(Arc);
+implement_through!(Box);
 
 /// A key that a [`Device`] made: the sealed private part and, for asymmetric keys, the public one.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ pub mod strategies;
 pub mod suite;
 
 pub use durability::Reopen;
-pub use faulty::{Fault, Faults, FaultyAudit, FaultyStore};
+pub use faulty::{Fault, Faults, FaultyAudit, FaultyDevice, FaultyStore};
 #[doc(hidden)]
 pub use futures_executor::block_on;
 #[doc(hidden)]
