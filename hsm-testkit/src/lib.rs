@@ -14,10 +14,12 @@
 //! | to | take |
 //! |---|---|
 //! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`] |
+//! | see that what it acknowledged is durable | [`store_durability!`], [`audit_durability!`] |
+//! | run the cases from a program | [`suite`] |
 //! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
 //! | see what was audited | [`MemoryAudit`] |
 //! | turn the clock, also backwards | [`ManualClock`] |
-//! | lose a request or a reply | [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
+//! | lose a request or a reply, stall, tear, run out of space, return garbage | [`FaultyDevice`], [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
 //! | generate specs, names and records | [`strategies`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -40,3 +42,7 @@ pub use futures_executor::block_on;
 pub use hsm_core;
 pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
