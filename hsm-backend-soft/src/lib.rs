@@ -88,3 +88,7 @@ mod wrapped;
 pub use device::{FipsStatus, SoftDevice};
 pub use options::{CryptoProvider, SoftDeviceOptions};
 pub use protector::{Protector, ProtectorFile};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -69,6 +69,7 @@ impl SoftKey {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl LoadedKey for SoftKey {
     fn spec(&self) -> &KeySpec {
         &self.spec

@@ -15,6 +15,8 @@ pub use chain::{Chain, ChainHead, Frame, StreamId, split_frame};
 pub use record::{Checkpoint, Entry, Event, OwnedEvent, RequestId, StreamEvent};
 pub use verify::{Flaw, StreamMarks, StreamVerifier, Verified, verify_stream};
 
+use std::sync::Arc;
+
 use crate::error::Result;
 
 /// Where the records of operations go.
@@ -82,3 +84,46 @@ pub trait AuditSink: std::fmt::Debug + Send + Sync {
     /// [`AuditFailed`](crate::ErrorKind::AuditFailed) if it cannot be read.
     fn read(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<Frame>>;
 }
+
+macro_rules! implement_through {
+    ($pointer:ident) => {
+        /// For those who share a sink, or choose it while the program runs.
+        #[deny(clippy::missing_trait_methods)]
+        impl<A: AuditSink + ?Sized> AuditSink for $pointer<A> {
+            fn append(&self, event: &Event<'_>) -> Result<()> {
+                (**self).append(event)
+            }
+
+            fn heads(&self) -> Vec<ChainHead> {
+                (**self).heads()
+            }
+
+            fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+                (**self).checkpoint(checkpoint)
+            }
+
+            fn sync(&self) -> Result<()> {
+                (**self).sync()
+            }
+
+            fn abandoned(&self) -> Result<Vec<ChainHead>> {
+                (**self).abandoned()
+            }
+
+            fn close(&self) -> Result<()> {
+                (**self).close()
+            }
+
+            fn streams(&self) -> Result<Vec<StreamId>> {
+                (**self).streams()
+            }
+
+            fn read(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<Frame>> {
+                (**self).read(stream, from, limit)
+            }
+        }
+    };
+}
+
+implement_through!(Arc);
+implement_through!(Box);

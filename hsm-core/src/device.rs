@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Operation};
 use crate::capability::Capabilities;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Binding, KeySpec, PublicKey, SealedKey, Usages};
 use crate::secret::SecretBytes;
 
@@ -15,6 +15,9 @@ use crate::secret::SecretBytes;
 ///
 /// A device persists nothing but its own root: [`generate`](Device::generate) and [`import`](Device::import) return a
 /// [`SealedKey`] that only this device, or one with the same root, can [`load`](Device::load).
+///
+/// An [`Engine`](crate::Engine) needs two kinds of keys for itself: EC-P256 with ES256, and HMAC-SHA256 with HS256. The
+/// rest is the device's choice.
 ///
 /// # Contract
 ///
@@ -76,6 +79,65 @@ pub trait Device: Debug + Send + Sync {
     async fn zeroize(&self) -> Result<()>;
 }
 
+macro_rules! implement_through {
+    ($pointer:ident) => {
+        /// For those who share a device, or choose it while the program runs.
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<D: Device + ?Sized> Device for $pointer<D> {
+            fn capabilities(&self) -> &Capabilities {
+                (**self).capabilities()
+            }
+
+            async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
+                (**self).generate(spec, binding).await
+            }
+
+            async fn import(
+                &self,
+                material: SecretBytes,
+                spec: &KeySpec,
+                binding: &Binding,
+            ) -> Result<NewKey> {
+                (**self).import(material, spec, binding).await
+            }
+
+            async fn load(
+                &self,
+                sealed: &SealedKey,
+                binding: &Binding,
+            ) -> Result<Arc<dyn LoadedKey>> {
+                (**self).load(sealed, binding).await
+            }
+
+            async fn reseal(
+                &self,
+                sealed: &SealedKey,
+                old: &Binding,
+                new: &Binding,
+                without: Usages,
+            ) -> Result<SealedKey> {
+                (**self).reseal(sealed, old, new, without).await
+            }
+
+            async fn random(&self, out: &mut [u8]) -> Result<()> {
+                (**self).random(out).await
+            }
+
+            async fn self_test(&self) -> Result<()> {
+                (**self).self_test().await
+            }
+
+            async fn zeroize(&self) -> Result<()> {
+                (**self).zeroize().await
+            }
+        }
+    };
+}
+
+implement_through!(Arc);
+implement_through!(Box);
+
 /// A key that a [`Device`] made: the sealed private part and, for asymmetric keys, the public one.
 #[derive(Clone, Debug)]
 #[expect(
@@ -98,6 +160,9 @@ pub struct NewKey {
 ///   [`InvalidInput`](crate::ErrorKind::InvalidInput); a usage that the spec lacks is
 ///   [`KeyState`](crate::ErrorKind::KeyState).
 /// - Inputs are within [`limits`](crate::limits) when the engine calls; a device checks what would hurt it.
+///
+/// A key has the methods that its device has algorithms for. The others are there already: they refuse, in the order of
+/// the contract. A wrapper around another key decides each of them: `#[deny(clippy::missing_trait_methods)]`.
 #[async_trait]
 pub trait LoadedKey: Debug + Send + Sync {
     /// What the key is and may do, as sealed with it.
@@ -110,7 +175,10 @@ pub trait LoadedKey: Debug + Send + Sync {
     ///
     /// A digest of the wrong length is [`InvalidInput`](crate::ErrorKind::InvalidInput). EdDSA and ML-DSA sign messages
     /// only.
-    async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>>;
+    async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>> {
+        _ = input;
+        lacking(self.spec(), Operation::Sign, algorithm)
+    }
 
     /// Verifies a signature: `Ok(())`, or [`CryptoFailed`](crate::ErrorKind::CryptoFailed) if it is not right.
     async fn verify(
@@ -118,14 +186,23 @@ pub trait LoadedKey: Debug + Send + Sync {
         algorithm: Algorithm,
         input: SignInput<'_>,
         signature: &[u8],
-    ) -> Result<()>;
+    ) -> Result<()> {
+        _ = (input, signature);
+        lacking(self.spec(), Operation::Sign, algorithm)
+    }
 
     /// Computes a message authentication code.
-    async fn mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>>;
+    async fn mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>> {
+        _ = message;
+        lacking(self.spec(), Operation::Mac, algorithm)
+    }
 
     /// Checks a message authentication code in constant time: `Ok(())`, or
     /// [`CryptoFailed`](crate::ErrorKind::CryptoFailed).
-    async fn verify_mac(&self, algorithm: Algorithm, message: &[u8], tag: &[u8]) -> Result<()>;
+    async fn verify_mac(&self, algorithm: Algorithm, message: &[u8], tag: &[u8]) -> Result<()> {
+        _ = (message, tag);
+        lacking(self.spec(), Operation::Mac, algorithm)
+    }
 
     /// Encrypts. The device chooses a random IV unless `iv` gives one, which AES-GCM refuses.
     async fn encrypt(
@@ -134,7 +211,10 @@ pub trait LoadedKey: Debug + Send + Sync {
         plaintext: &[u8],
         iv: Option<&[u8]>,
         aad: &[u8],
-    ) -> Result<Ciphertext>;
+    ) -> Result<Ciphertext> {
+        _ = (plaintext, iv, aad);
+        lacking(self.spec(), Operation::Encrypt, algorithm)
+    }
 
     /// Decrypts. Algorithms without IV, tag or associated data take those as empty and refuse others.
     async fn decrypt(
@@ -142,20 +222,34 @@ pub trait LoadedKey: Debug + Send + Sync {
         algorithm: Algorithm,
         ciphertext: CiphertextRef<'_>,
         aad: &[u8],
-    ) -> Result<SecretBytes>;
+    ) -> Result<SecretBytes> {
+        _ = (ciphertext, aad);
+        lacking(self.spec(), Operation::Encrypt, algorithm)
+    }
 
     /// Wraps key bytes that the caller holds.
-    async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>>;
+    async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>> {
+        _ = key;
+        lacking(self.spec(), Operation::Wrap, algorithm)
+    }
 
     /// Unwraps key bytes for the caller.
-    async fn unwrap(&self, algorithm: Algorithm, wrapped: &[u8]) -> Result<SecretBytes>;
+    async fn unwrap(&self, algorithm: Algorithm, wrapped: &[u8]) -> Result<SecretBytes> {
+        _ = wrapped;
+        lacking(self.spec(), Operation::Wrap, algorithm)
+    }
 
     /// Agrees on a shared secret with the holder of `peer`, which must be of the same curve and valid
     /// (SP 800-56A section 5.6.2.3): [`InvalidInput`](crate::ErrorKind::InvalidInput) otherwise.
-    async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes>;
+    async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
+        _ = peer;
+        lacking(self.spec(), Operation::Agree, algorithm)
+    }
 
     /// Makes a shared secret and encapsulates it to the public half (FIPS 203 section 7.2).
-    async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated>;
+    async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        lacking(self.spec(), Operation::Encapsulate, algorithm)
+    }
 
     /// Takes a shared secret out of the ciphertext that encapsulates it (FIPS 203 section 7.3).
     ///
@@ -163,7 +257,10 @@ pub trait LoadedKey: Debug + Send + Sync {
     /// was not made for this key gives another secret and no error, as the standard wants it (implicit rejection). Only of
     /// X-Wing may a device refuse a ciphertext, if its X25519 half is a point of small order:
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
-    async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes>;
+    async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
+        _ = ciphertext;
+        lacking(self.spec(), Operation::Encapsulate, algorithm)
+    }
 
     /// Derives `len` secret bytes.
     async fn derive(
@@ -171,7 +268,10 @@ pub trait LoadedKey: Debug + Send + Sync {
         algorithm: Algorithm,
         parameters: DeriveParameters<'_>,
         len: usize,
-    ) -> Result<SecretBytes>;
+    ) -> Result<SecretBytes> {
+        _ = (parameters, len);
+        lacking(self.spec(), Operation::Derive, algorithm)
+    }
 
     /// Wraps another key of the same device, which must be exportable, under this one (usage `export`).
     ///
@@ -182,7 +282,10 @@ pub trait LoadedKey: Debug + Send + Sync {
         algorithm: Algorithm,
         target: &SealedKey,
         target_binding: &Binding,
-    ) -> Result<Vec<u8>>;
+    ) -> Result<Vec<u8>> {
+        _ = (target, target_binding);
+        lacking(self.spec(), Operation::Wrap, algorithm)
+    }
 
     /// Unwraps a key under this one (usage `import`) into the device and seals it under `binding`.
     ///
@@ -194,7 +297,19 @@ pub trait LoadedKey: Debug + Send + Sync {
         format: WrappedFormat,
         spec: &KeySpec,
         binding: &Binding,
-    ) -> Result<NewKey>;
+    ) -> Result<NewKey> {
+        _ = (wrapped, format, spec, binding);
+        lacking(self.spec(), Operation::Wrap, algorithm)
+    }
+}
+
+/// How a key refuses what its device does not have.
+fn lacking<T>(spec: &KeySpec, operation: Operation, algorithm: Algorithm) -> Result<T> {
+    spec.check(operation, algorithm)?;
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the device has no {algorithm}"),
+    ))
 }
 
 /// What is signed: the message, or its digest under the algorithm's hash.

@@ -5,6 +5,7 @@
 //! device's keys can make, so that a store that edits, swaps or replays records is found out.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -104,6 +105,30 @@ pub trait Store: Debug + Send + Sync {
     /// committed, even if the returned future is dropped.
     async fn transact(&self, body: TransactBody) -> Result<()>;
 }
+
+macro_rules! implement_through {
+    ($pointer:ident) => {
+        /// For those who share a store, or choose it while the program runs.
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            fn version(&self) -> Result<u64> {
+                (**self).version()
+            }
+
+            async fn view<'a>(&'a self, body: ViewBody<'a>) -> Result<()> {
+                (**self).view(body).await
+            }
+
+            async fn transact(&self, body: TransactBody) -> Result<()> {
+                (**self).transact(body).await
+            }
+        }
+    };
+}
+
+implement_through!(Arc);
+implement_through!(Box);
 
 /// What [`Store::view`] runs.
 pub type ViewBody<'a> = Box<dyn FnMut(&dyn Snapshot) -> Result<()> + Send + 'a>;

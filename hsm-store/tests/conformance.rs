@@ -1,5 +1,5 @@
 //! Promise: an `EmbeddedStore`, in memory and in a file, passes the conformance suite for stores, and an `AuditLog`, in
-//! memory and in a folder, the one for audit sinks.
+//! memory and in a folder, the one for audit sinks; what they acknowledged is there for whoever opens them next.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
@@ -18,14 +18,27 @@ mod in_memory {
 
 mod in_a_file {
     hsm_testkit::store_conformance!(super::StoreInAFile::new());
+    hsm_testkit::store_durability!(super::store_to_reopen());
 }
 
 mod in_a_folder {
     hsm_testkit::audit_conformance!(super::LogInAFolder::new());
+    hsm_testkit::audit_durability!(super::log_to_reopen());
 }
 
 fn log_in_memory() -> AuditLog {
     AuditLog::in_memory(Arc::<ManualClock>::default()).unwrap()
+}
+
+fn store_to_reopen() -> impl Fn() -> EmbeddedStore {
+    let folder = tempfile::tempdir().unwrap();
+    drop(EmbeddedStore::create(folder.path().join("store.db")).unwrap());
+    move || EmbeddedStore::open(folder.path().join("store.db")).unwrap()
+}
+
+fn log_to_reopen() -> impl Fn() -> AuditLog {
+    let folder = tempfile::tempdir().unwrap();
+    move || AuditLog::open(folder.path().join("audit"), Arc::<ManualClock>::default()).unwrap()
 }
 
 /// A store in a file, and the folder that goes with it.

@@ -5,10 +5,15 @@
 
 pub mod audit;
 pub mod device;
+pub mod durable_audit;
+pub mod durable_store;
 pub mod service;
 pub mod store;
 
+use std::error::Error;
 use std::fmt::{Debug, Display};
+use std::panic::resume_unwind;
+use std::thread::ScopedJoinHandle;
 
 use hsm_core::{ErrorKind, Result};
 
@@ -26,8 +31,129 @@ macro_rules! store_conformance {
             $make
         }
 
-        $crate::conformance_cases! {
-            store, store_conformance, store_under_test:
+        $crate::store_cases!(conformance_tests: store_conformance, store_under_test);
+    };
+}
+
+/// Makes a `#[test]` of every case of what the [`Store`](hsm_core::Store) contract says of the disk: acknowledged is
+/// durable, and openers see and exclude each other. The expression makes a closure that opens one store, again and
+/// again; what it opens first is empty.
+///
+/// It does not cut the power: how a store stands that is its own to test.
+///
+/// ```
+/// hsm_testkit::store_durability!({
+///     let shared = hsm_testkit::MemoryStore::new(); // yours: a path
+///     move || shared.clone()
+/// });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! store_durability {
+    ($make:expr) => {
+        #[cfg(test)]
+        fn durable_store_under_test() -> $crate::Reopen<dyn $crate::hsm_core::Store> {
+            $crate::Reopen::store($make)
+        }
+
+        $crate::durable_store_cases!(conformance_tests: store_durability, durable_store_under_test);
+    };
+}
+
+/// Makes a `#[test]` of every case of the [`Device`](hsm_core::Device) and [`LoadedKey`](hsm_core::LoadedKey)
+/// contracts. The expression makes a new device with a root of its own.
+///
+/// ```
+/// hsm_testkit::device_conformance!(hsm_backend_soft::SoftDevice::in_memory().unwrap());
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! device_conformance {
+    ($make:expr) => {
+        #[cfg(test)]
+        fn device_under_test() -> impl $crate::hsm_core::Device {
+            $make
+        }
+
+        $crate::device_cases!(conformance_tests: device_conformance, device_under_test);
+    };
+}
+
+/// Makes a `#[test]` of every case of the [`AuditSink`](hsm_core::audit::AuditSink) contract. The expression makes a new
+/// sink with streams of its own.
+///
+/// ```
+/// hsm_testkit::audit_conformance!(hsm_testkit::MemoryAudit::new());
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! audit_conformance {
+    ($make:expr) => {
+        #[cfg(test)]
+        fn audit_under_test() -> impl $crate::hsm_core::audit::AuditSink {
+            $make
+        }
+
+        $crate::audit_cases!(conformance_tests: audit_conformance, audit_under_test);
+    };
+}
+
+/// Makes a `#[test]` of every case of what the [`AuditSink`](hsm_core::audit::AuditSink) contract says of records that
+/// outlive their sink. The expression makes a closure that opens one log, again and again.
+///
+/// ```
+/// # fn open_log_in(_: &std::path::Path) -> hsm_testkit::MemoryAudit { unimplemented!() }
+/// hsm_testkit::audit_durability!({
+///     let folder = std::env::temp_dir(); // yours: one that is new
+///     move || open_log_in(&folder)
+/// });
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! audit_durability {
+    ($make:expr) => {
+        #[cfg(test)]
+        fn durable_audit_under_test() -> $crate::Reopen<dyn $crate::hsm_core::audit::AuditSink> {
+            $crate::Reopen::audit($make)
+        }
+
+        $crate::durable_audit_cases!(conformance_tests: audit_durability, durable_audit_under_test);
+    };
+}
+
+/// Makes a `#[test]` of every case of the [`Service`](hsm_core::Service) and [`Session`](hsm_core::Session) contracts.
+/// The expression makes a [`ServiceUnderTest`](crate::service::ServiceUnderTest) and may await.
+///
+/// ```
+/// use hsm_testkit::service::ServiceUnderTest;
+///
+/// async fn new_service() -> ServiceUnderTest {
+///     // … whose only user is `ADMINISTRATOR`, with `PASSWORD`
+/// #    unimplemented!()
+/// }
+///
+/// hsm_testkit::service_conformance!(new_service().await);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! service_conformance {
+    ($make:expr) => {
+        #[cfg(test)]
+        async fn service_under_test() -> $crate::service::ServiceUnderTest {
+            $make
+        }
+
+        $crate::service_cases!(conformance_tests: service_conformance, service_under_test);
+    };
+}
+
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            store, $($argument),*:
             a_body_may_fail_with_any_error,
             a_commit_changes_the_version,
             a_dropped_future_still_commits,
@@ -50,23 +176,13 @@ macro_rules! store_conformance {
     };
 }
 
-/// Makes a `#[test]` of every case of the [`Device`](hsm_core::Device) and [`LoadedKey`](hsm_core::LoadedKey)
-/// contracts. The expression makes a new device with a root of its own.
-///
-/// ```
-/// hsm_testkit::device_conformance!(hsm_backend_soft::SoftDevice::in_memory().unwrap());
-/// # fn main() {}
-/// ```
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! device_conformance {
-    ($make:expr) => {
-        #[cfg(test)]
-        fn device_under_test() -> impl $crate::hsm_core::Device {
-            $make
-        }
-
-        $crate::conformance_cases! {
-            device, device_conformance, device_under_test:
+macro_rules! device_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            device, $($argument),*:
             abandoned_calls_leave_the_device_usable,
             aes_answers_are_the_published_ones,
             agreement_works_both_ways,
@@ -80,6 +196,7 @@ macro_rules! device_conformance {
             derived_secrets_are_those_of_openssl,
             derived_secrets_have_the_length_asked_for,
             digests_of_the_wrong_length_are_refused,
+            dropped_keys_free_their_place,
             ed25519_signatures_are_the_published_ones,
             encapsulated_secrets_decapsulate,
             encapsulations_of_the_wrong_length_are_refused,
@@ -133,23 +250,13 @@ macro_rules! device_conformance {
     };
 }
 
-/// Makes a `#[test]` of every case of the [`AuditSink`](hsm_core::audit::AuditSink) contract. The expression makes a new
-/// sink with streams of its own.
-///
-/// ```
-/// hsm_testkit::audit_conformance!(hsm_testkit::MemoryAudit::new());
-/// # fn main() {}
-/// ```
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! audit_conformance {
-    ($make:expr) => {
-        #[cfg(test)]
-        fn audit_under_test() -> impl $crate::hsm_core::audit::AuditSink {
-            $make
-        }
-
-        $crate::conformance_cases! {
-            audit, audit_conformance, audit_under_test:
+macro_rules! audit_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            audit, $($argument),*:
             a_fresh_sink_is_empty,
             checkpoints_are_of_the_current_head,
             closing_ends_the_streams,
@@ -164,30 +271,13 @@ macro_rules! audit_conformance {
     };
 }
 
-/// Makes a `#[test]` of every case of the [`Service`](hsm_core::Service) and [`Session`](hsm_core::Session) contracts.
-/// The expression makes a [`ServiceUnderTest`](crate::service::ServiceUnderTest) and may await.
-///
-/// ```
-/// use hsm_testkit::service::ServiceUnderTest;
-///
-/// async fn new_service() -> ServiceUnderTest {
-///     // … whose only user is `ADMINISTRATOR`, with `PASSWORD`
-/// #    unimplemented!()
-/// }
-///
-/// hsm_testkit::service_conformance!(new_service().await);
-/// # fn main() {}
-/// ```
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! service_conformance {
-    ($make:expr) => {
-        #[cfg(test)]
-        async fn service_under_test() -> $crate::service::ServiceUnderTest {
-            $make
-        }
-
-        $crate::conformance_cases! {
-            service, service_conformance, service_under_test:
+macro_rules! service_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            service, $($argument),*:
             agreement_works_both_ways,
             assignments_are_made_once,
             audit_streams_chain,
@@ -208,10 +298,12 @@ macro_rules! service_conformance {
             every_request_has_its_own_answer,
             expired_keys_protect_nothing_new,
             exported_keys_come_back_the_same,
+            given_up_changes_happen_whole_or_not,
             grants_and_revocations_count_at_once,
             imported_keys_are_the_published_ones,
             inputs_at_the_limits_work,
             inputs_beyond_the_limits_are_refused,
+            keys_are_deleted_during_use,
             keys_for_one_algorithm_do_no_other,
             keys_that_are_not_exportable_stay,
             keys_wait_for_their_time,
@@ -226,6 +318,7 @@ macro_rules! service_conformance {
             new_passwords_end_sessions,
             nothing_works_after_zeroize,
             one_of_many_creations_wins,
+            one_task_uses_many_keys,
             pages_cover_everything_once,
             pages_have_a_default_length,
             pages_of_impossible_lengths_are_refused,
@@ -245,8 +338,11 @@ macro_rules! service_conformance {
             rotations_at_once_all_count,
             rsa1_5_needs_its_setting,
             sessions_are_bound_to_their_principal,
+            sessions_end_during_use,
             sessions_time_out,
             signatures_verify_everywhere,
+            states_allow_what_the_standard_says,
+            states_change_as_the_standard_says,
             tasks_share_a_session,
             the_last_administrator_stays,
             transport_needs_rights_to_both_keys,
@@ -263,10 +359,41 @@ macro_rules! service_conformance {
     };
 }
 
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! durable_store_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            durable_store, $($argument),*:
+            acknowledged_transactions_survive,
+            failed_transactions_leave_nothing_behind,
+            openers_exclude_each_other,
+            openers_see_each_others_changes,
+            versions_do_not_come_back,
+        }
+    };
+}
+
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! durable_audit_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            durable_audit, $($argument),*:
+            acknowledged_events_survive,
+            closed_streams_are_not_left_behind,
+            openers_write_their_own_streams,
+            streams_left_behind_are_told_once,
+        }
+    };
+}
+
 /// Expands to a module with one test per case.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! conformance_cases {
+macro_rules! conformance_tests {
     ($suite:ident, $module:ident, $make:ident: $($case:ident),* $(,)?) => {
         #[cfg(test)]
         mod $module {
@@ -277,6 +404,20 @@ macro_rules! conformance_cases {
                 }
             )*
         }
+    };
+}
+
+/// Expands to a `Vec` of the cases, as values.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_values {
+    ($suite:ident, $make:ident: $($case:ident),* $(,)?) => {
+        vec![$({
+            let make = $make.clone();
+            $crate::suite::Case::new(stringify!($case), move || {
+                $crate::block_on($crate::conformance::$suite::$case(&*make));
+            })
+        }),*]
     };
 }
 
@@ -294,12 +435,29 @@ fn ok<T>(result: Result<T>, clause: impl Display) -> T {
 fn fails<T: Debug>(result: Result<T>, kinds: &[ErrorKind], clause: impl Display) {
     match result {
         Ok(value) => panic!("{clause}: expected {kinds:?}, but it succeeded with {value:?}"),
-        Err(error) => assert!(
-            kinds.contains(&error.kind()),
-            "{clause}: expected {kinds:?}, but it failed with {:?}: {error}",
-            error.kind()
-        ),
+        Err(error) => {
+            assert!(
+                kinds.contains(&error.kind()),
+                "{clause}: expected {kinds:?}, but it failed with {:?}: {error}",
+                error.kind()
+            );
+            if error.kind() == ErrorKind::CryptoFailed {
+                let explained = !error.message().is_empty() || error.source().is_some();
+                assert!(
+                    !explained,
+                    "{clause}: CryptoFailed says no reason: {error:?}"
+                );
+            }
+        }
     }
+}
+
+/// Waits for threads. What one of them found is the case's finding, not that a thread has panicked.
+fn join<T>(threads: Vec<ScopedJoinHandle<'_, T>>) -> Vec<T> {
+    let results = threads.into_iter().map(ScopedJoinHandle::join);
+    results
+        .map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
+        .collect()
 }
 
 /// Says that a case, or a part of one, does not apply.
@@ -316,6 +474,8 @@ mod tests {
         let sources = [
             include_str!("conformance/audit.rs"),
             include_str!("conformance/store.rs"),
+            include_str!("conformance/durable_audit.rs"),
+            include_str!("conformance/durable_store.rs"),
             include_str!("conformance/device/agreement.rs"),
             include_str!("conformance/device/derivation.rs"),
             include_str!("conformance/device/encapsulation.rs"),
@@ -332,6 +492,7 @@ mod tests {
             include_str!("conformance/service/deletion.rs"),
             include_str!("conformance/service/encapsulation.rs"),
             include_str!("conformance/service/keys.rs"),
+            include_str!("conformance/service/lifecycle.rs"),
             include_str!("conformance/service/limits.rs"),
             include_str!("conformance/service/listing.rs"),
             include_str!("conformance/service/operations.rs"),

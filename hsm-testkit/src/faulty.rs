@@ -1,24 +1,55 @@
-//! [`FaultyStore`] and [`FaultyAudit`]: wrappers that fail when they are told to, before the call or after it.
+//! Implementors that fail as they are told to: [`Faults`] is the plan, [`FaultyDevice`], [`FaultyStore`] and
+//! [`FaultyAudit`] follow it.
+
+mod audit;
+mod device;
+mod store;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
-use async_trait::async_trait;
-use hsm_core::audit::{AuditSink, ChainHead, Checkpoint, Event, Frame, StreamId};
-use hsm_core::{Error, ErrorKind, Result, Store, TransactBody, ViewBody};
-use parking_lot::Mutex;
+use hsm_core::{Error, ErrorKind, Result};
+use parking_lot::{Condvar, Mutex};
+
+pub use audit::FaultyAudit;
+pub use device::FaultyDevice;
+pub use store::FaultyStore;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a call fails before its effect or after it"
-)]
+#[non_exhaustive]
 pub enum Fault {
+    /// The call takes effect and the reply is lost. What may have changed something is [`ErrorKind::Unknown`], what only
+    /// reads fails as its contract says.
+    After,
     /// The call does not arrive: nothing happens, and it fails as its contract says.
     Before,
-    /// The call takes effect and the reply is lost: [`ErrorKind::Unknown`].
-    After,
+    /// The call succeeds with a wrong bit: in byte `at` of what a device returns (from the start again if that is
+    /// shorter), in the record that a body reads after `at` others. An audit log is not read: there it is a
+    /// [`Before`](Self::Before).
+    Garbage {
+        /// Which one.
+        at: usize,
+    },
+    /// There is room for so many writes of a transaction, and it fails at the next one. For devices and audit sinks, who
+    /// write one thing at a time, it is a [`Before`](Self::Before).
+    NoSpace {
+        /// Writes that there is room for.
+        writes: usize,
+    },
+    /// The call is held up before its effect until [`Faults::release`]. If it is dropped before, it never happens.
+    Stall,
+    /// The call takes effect, and its reply is held up until [`Faults::release`].
+    StallReply,
+    /// The power goes in the middle of a transaction of a store that is wrong: so many writes reach the disk, the others
+    /// do not, and the outcome is [`ErrorKind::Unknown`]. No contract allows this. Devices and audit sinks cannot be torn
+    /// through their traits: there it is a [`Before`](Self::Before).
+    Torn {
+        /// Writes that reach the disk.
+        writes: usize,
+    },
 }
 
 /// Which calls fail. Clones share the plan, so a test keeps one and gives one away.
@@ -37,7 +68,22 @@ pub enum Fault {
 /// assert!(put().is_ok());
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<VecDeque<Option<Fault>>>>);
+pub struct Faults(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: VecDeque<Option<Fault>>,
+    /// Times that those who stalled were let go.
+    releases: u64,
+    stalled: usize,
+    wakers: Vec<Waker>,
+}
 
 impl Faults {
     /// No call fails, for now.
@@ -48,135 +94,142 @@ impl Faults {
 
     /// What becomes of the next calls, one by one, in place of an earlier plan. Those beyond succeed.
     pub fn plan(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
-        *self.0.lock() = faults.into_iter().collect();
+        self.0.state.lock().plan = faults.into_iter().collect();
     }
 
     /// Makes the next call fail.
     pub fn strike(&self, fault: Fault) {
-        self.plan([Some(fault)]);
+        self.strike_later(0, fault);
+    }
+
+    /// Makes a call fail after `calls` others.
+    pub fn strike_later(&self, calls: usize, fault: Fault) {
+        let others = std::iter::repeat_n(None, calls);
+        self.plan(others.chain([Some(fault)]));
+    }
+
+    /// Forgets what is planned. Whether there was a fault left that has struck nobody.
+    #[must_use = "a fault that has not struck proves nothing"]
+    pub fn clear(&self) -> bool {
+        let plan = std::mem::take(&mut self.0.state.lock().plan);
+        plan.into_iter().flatten().next().is_some()
+    }
+
+    /// How many calls are held up now.
+    #[must_use]
+    pub fn stalled(&self) -> usize {
+        self.0.state.lock().stalled
+    }
+
+    /// Lets every call go on that is held up.
+    pub fn release(&self) {
+        let mut state = self.0.state.lock();
+        state.releases += 1;
+        for waker in state.wakers.drain(..) {
+            waker.wake();
+        }
+        self.0.released.notify_all();
     }
 
     fn next(&self) -> Option<Fault> {
-        self.0.lock().pop_front().flatten()
+        self.0.state.lock().plan.pop_front().flatten()
     }
 
-    /// Runs `call`, unless it is to fail.
-    fn run<T>(&self, before: ErrorKind, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Waits for [`release`](Self::release).
+    async fn wait(&self) {
+        let stalled = Stalled::new(&self.0);
+        poll_fn(|context| {
+            let mut state = self.0.state.lock();
+            if state.releases > stalled.since {
+                return Poll::Ready(());
+            }
+            state.wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// As [`wait`](Self::wait), for traits that are not async.
+    fn block(&self) {
+        let stalled = Stalled::new(&self.0);
+        let mut state = self.0.state.lock();
+        while state.releases == stalled.since {
+            self.0.released.wait(&mut state);
+        }
+        // Before it counts itself out, which takes the lock.
+        drop(state);
+    }
+
+    /// What a planned fault does before the call.
+    async fn before(&self, fault: Option<Fault>, kind: ErrorKind) -> Result<()> {
+        if fault == Some(Fault::Stall) {
+            self.wait().await;
+        }
+        refuse(fault, kind)
+    }
+
+    /// What a planned fault does after the call, which `lost` says when nobody hears of it.
+    async fn after(&self, fault: Option<Fault>, lost: ErrorKind) -> Result<()> {
+        if fault == Some(Fault::StallReply) {
+            self.wait().await;
+        }
+        lose(fault, lost)
+    }
+
+    /// Runs a call that is not async, unless it is to fail.
+    fn run<T>(&self, kind: ErrorKind, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let fault = self.next();
-        refuse(fault, before)?;
+        if fault == Some(Fault::Stall) {
+            self.block();
+        }
+        refuse(fault, kind)?;
         let result = call()?;
-        lose(fault)?;
+        if fault == Some(Fault::StallReply) {
+            self.block();
+        }
+        lose(fault, kind)?;
         Ok(result)
     }
 }
 
+/// A call that is held up, counted while it is.
+struct Stalled<'a> {
+    shared: &'a Shared,
+    since: u64,
+}
+
+impl<'a> Stalled<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let mut state = shared.state.lock();
+        state.stalled += 1;
+        let since = state.releases;
+        drop(state);
+        Self { shared, since }
+    }
+}
+
+impl Drop for Stalled<'_> {
+    fn drop(&mut self) {
+        self.shared.state.lock().stalled -= 1;
+    }
+}
+
+/// Refuses the call; of what only some wrappers can do, those leave what they cannot.
 fn refuse(fault: Option<Fault>, kind: ErrorKind) -> Result<()> {
-    if fault == Some(Fault::Before) {
-        return Err(Error::new(kind, "a fault was planned before this call"));
-    }
-    Ok(())
-}
-
-fn lose(fault: Option<Fault>) -> Result<()> {
-    if fault == Some(Fault::After) {
-        return Err(Error::new(
-            ErrorKind::Unknown,
-            "a fault was planned after this call",
-        ));
-    }
-    Ok(())
-}
-
-/// A [`Store`] whose transactions and views fail as planned: before with [`ErrorKind::StoreFailed`].
-#[derive(Debug)]
-pub struct FaultyStore<S> {
-    store: S,
-    writes: Faults,
-    reads: Faults,
-}
-
-impl<S: Store> FaultyStore<S> {
-    /// Wraps `store`. `writes` strikes [`Store::transact`], `reads` strikes [`Store::view`] and [`Store::version`].
-    pub const fn new(store: S, writes: Faults, reads: Faults) -> Self {
-        Self {
-            store,
-            writes,
-            reads,
+    let message = match fault {
+        Some(Fault::Before) => "a fault was planned before this call",
+        Some(Fault::NoSpace { .. }) => "there is no space left, as planned",
+        Some(Fault::Garbage { .. } | Fault::Torn { .. }) => {
+            "a fault was planned that this call cannot have, so it does not happen"
         }
-    }
+        _ => return Ok(()),
+    };
+    Err(Error::new(kind, message))
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl<S: Store> Store for FaultyStore<S> {
-    fn version(&self) -> Result<u64> {
-        self.reads
-            .run(ErrorKind::StoreFailed, || self.store.version())
+fn lose(fault: Option<Fault>, kind: ErrorKind) -> Result<()> {
+    if fault == Some(Fault::After) {
+        return Err(Error::new(kind, "a fault was planned after this call"));
     }
-
-    async fn view<'a>(&'a self, body: ViewBody<'a>) -> Result<()> {
-        let fault = self.reads.next();
-        refuse(fault, ErrorKind::StoreFailed)?;
-        self.store.view(body).await?;
-        lose(fault)
-    }
-
-    async fn transact(&self, body: TransactBody) -> Result<()> {
-        let fault = self.writes.next();
-        refuse(fault, ErrorKind::StoreFailed)?;
-        self.store.transact(body).await?;
-        lose(fault)
-    }
-}
-
-/// An [`AuditSink`] whose writes fail as planned: before with [`ErrorKind::AuditFailed`].
-#[derive(Debug)]
-pub struct FaultyAudit<A> {
-    sink: A,
-    writes: Faults,
-}
-
-impl<A: AuditSink> FaultyAudit<A> {
-    /// Wraps `sink`. `writes` strikes `append`, `checkpoint`, `sync` and `close`.
-    pub const fn new(sink: A, writes: Faults) -> Self {
-        Self { sink, writes }
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl<A: AuditSink> AuditSink for FaultyAudit<A> {
-    fn append(&self, event: &Event<'_>) -> Result<()> {
-        self.writes
-            .run(ErrorKind::AuditFailed, || self.sink.append(event))
-    }
-
-    fn heads(&self) -> Vec<ChainHead> {
-        self.sink.heads()
-    }
-
-    fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
-        self.writes
-            .run(ErrorKind::AuditFailed, || self.sink.checkpoint(checkpoint))
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.writes.run(ErrorKind::AuditFailed, || self.sink.sync())
-    }
-
-    fn abandoned(&self) -> Result<Vec<ChainHead>> {
-        self.sink.abandoned()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.writes
-            .run(ErrorKind::AuditFailed, || self.sink.close())
-    }
-
-    fn streams(&self) -> Result<Vec<StreamId>> {
-        self.sink.streams()
-    }
-
-    fn read(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<Frame>> {
-        self.sink.read(stream, from, limit)
-    }
+    Ok(())
 }

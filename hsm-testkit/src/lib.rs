@@ -16,10 +16,12 @@
 //! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`] |
 //! | compare a service with a [`Model`], whatever happens to both | [`history_conformance!`], [`history`] |
 //! | see that callers at once do as if one after another | [`linear`] |
+//! | see that what it acknowledged is durable | [`store_durability!`], [`audit_durability!`] |
+//! | run the cases from a program | [`suite`] |
 //! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
 //! | see what was audited | [`MemoryAudit`] |
 //! | turn the clock, also backwards | [`ManualClock`] |
-//! | lose a request or a reply | [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
+//! | lose a request or a reply, stall, tear, run out of space, return garbage | [`FaultyDevice`], [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
 //! | generate specs, names and records | [`strategies`] |
 //! | run published vectors through a service | `vectors` |
 //!
@@ -31,6 +33,7 @@
 
 #[doc(hidden)]
 pub mod conformance;
+mod durability;
 mod faulty;
 pub mod history;
 pub mod linear;
@@ -39,11 +42,13 @@ mod memory;
 mod model;
 pub mod service;
 pub mod strategies;
+pub mod suite;
 #[cfg(feature = "vectors")]
 #[cfg_attr(docsrs, doc(cfg(feature = "vectors")))]
 pub mod vectors;
 
-pub use faulty::{Fault, Faults, FaultyAudit, FaultyStore};
+pub use durability::Reopen;
+pub use faulty::{Fault, Faults, FaultyAudit, FaultyDevice, FaultyStore};
 #[doc(hidden)]
 pub use futures_executor::block_on;
 #[doc(hidden)]
@@ -51,3 +56,7 @@ pub use hsm_core;
 pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
 pub use model::Model;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

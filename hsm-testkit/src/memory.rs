@@ -43,11 +43,10 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A store of its own that holds what this one holds now.
+    /// A copy of the records as they are now, which goes its own way.
     #[must_use]
-    pub fn fork(&self) -> Self {
-        let now = self.0.lock().clone();
-        Self(Arc::new(Mutex::new(now)))
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.0.lock().clone())))
     }
 }
 

@@ -55,7 +55,7 @@ impl InMemory {
         // The first user's password takes its time: hash it once.
         static FIRST: OnceLock<(Arc<SoftDevice>, MemoryStore)> = OnceLock::new();
         if let Some((device, store)) = FIRST.get() {
-            let (device, store) = (device.clone(), store.fork());
+            let (device, store) = (device.clone(), store.copy());
             let mut made = Self::on(device, store, clock);
             made.restart().await.unwrap();
             return made;

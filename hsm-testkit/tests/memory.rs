@@ -5,4 +5,9 @@ use hsm_testkit::{MemoryAudit, MemoryStore};
 
 hsm_testkit::store_conformance!(MemoryStore::new());
 
+hsm_testkit::store_durability!({
+    let shared = MemoryStore::new();
+    move || shared.clone()
+});
+
 hsm_testkit::audit_conformance!(MemoryAudit::new());

@@ -336,11 +336,15 @@ pub(super) trait Records {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let rows = self.rows().scan(space, prefix, after, limit)?;
-        for (key, _) in &rows {
-            self.get(space, key)?;
-        }
-        Ok(rows)
+        let rows = self.rows().scan(space, prefix, after, limit)?.into_iter();
+        let checked = rows.map(|(key, _)| {
+            // The record that was checked, not the one that the scan showed: the store may answer each as it likes.
+            let record = self
+                .get(space, &key)?
+                .ok_or_else(|| damaged(format!("{} was planted", record::describe(space, &key))))?;
+            Ok((key, record))
+        });
+        checked.collect()
     }
 }
 

@@ -11,7 +11,7 @@ use hsm_core::limits::AUDIT_RECORD_LEN_MAX;
 use hsm_core::policy::DataAction;
 use hsm_core::{Algorithm, ErrorKind, Timestamp, VersionId};
 
-use super::{fails, ok};
+use super::{fails, join, ok};
 
 const KEPT: &str = "what append acknowledged can be read back, in order";
 const CHAINS: &str = "each stream is one chain";
@@ -170,7 +170,7 @@ pub async fn threads_append_at_once<A: AuditSink>(make: impl Fn() -> A) {
     let sink = make();
     let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
-        for thread in 0..THREADS {
+        let threads = (0..THREADS).map(|thread| {
             let (sink, barrier) = (&sink, &barrier);
             scope.spawn(move || {
                 barrier.wait();
@@ -185,8 +185,9 @@ pub async fn threads_append_at_once<A: AuditSink>(make: impl Fn() -> A) {
                         }
                     }
                 }
-            });
-        }
+            })
+        });
+        join(threads.collect());
     });
     let mut found = BTreeMap::new();
     for head in sink.heads() {
@@ -237,7 +238,7 @@ pub async fn open_streams_are_not_abandoned<A: AuditSink>(make: impl Fn() -> A) 
 }
 
 /// The entries of a stream, which must chain up to `head`.
-fn follow(sink: &dyn AuditSink, head: ChainHead) -> Vec<Entry<'static>> {
+pub(super) fn follow(sink: &dyn AuditSink, head: ChainHead) -> Vec<Entry<'static>> {
     let mut chain = Chain::new(head.stream);
     let mut entries = Vec::new();
     while chain.head().records < head.records {
@@ -260,7 +261,7 @@ fn follow_one(chain: &mut Chain, frame: &Frame) -> Entry<'static> {
     }
 }
 
-fn only_event(entry: Entry<'static>) -> Option<OwnedEvent> {
+pub(super) fn only_event(entry: Entry<'static>) -> Option<OwnedEvent> {
     match entry {
         Entry::Event(event) => Some(event),
         _ => None,
@@ -288,7 +289,7 @@ fn checkpoint(head: ChainHead) -> Checkpoint {
     }
 }
 
-fn event(at: u32) -> OwnedEvent {
+pub(super) fn event(at: u32) -> OwnedEvent {
     Event {
         time: Timestamp::from_unix_millis(1_767_225_600_000 + u64::from(at)),
         request: RequestId::from_u128(at.into()),

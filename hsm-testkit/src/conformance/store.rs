@@ -1,8 +1,9 @@
 //! The cases of the [`Store`] contract.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
 use std::thread;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::{fails, ok};
+use super::{fails, join, ok};
 use crate::memory::MemoryStore;
 use crate::strategies::{record_key, space};
 
@@ -352,21 +353,24 @@ pub async fn large_transactions_happen_whole<S: Store>(make: impl Fn() -> S) {
 pub async fn a_view_is_one_snapshot<S: Store>(make: impl Fn() -> S) {
     let store = make();
     write_pair(&store, 0).await;
-    let done = AtomicBool::new(false);
+    let (written, done) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 1..200u32 {
+        let writer = scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let number = written.fetch_add(1, Ordering::SeqCst) + 1;
                 block_on(write_pair(&store, number));
             }
+        });
+        let reader = scope.spawn(|| {
+            let checked = catch_unwind(AssertUnwindSafe(|| {
+                for _ in 0..100 {
+                    block_on(check_pair(&store, &written));
+                }
+            }));
             done.store(true, Ordering::SeqCst);
+            checked.unwrap_or_else(|panic| resume_unwind(panic));
         });
-        scope.spawn(|| {
-            let mut views = 0;
-            while views < 20 || !done.load(Ordering::SeqCst) {
-                block_on(check_pair(&store));
-                views += 1;
-            }
-        });
+        join(vec![writer, reader]);
     });
 }
 
@@ -377,14 +381,15 @@ pub async fn concurrent_increments_add_up<S: Store>(make: impl Fn() -> S) {
     let store = make();
     let start = Barrier::new(THREADS.into());
     thread::scope(|scope| {
-        for _ in 0..THREADS {
+        let threads = (0..THREADS).map(|_| {
             scope.spawn(|| {
                 start.wait();
                 for _ in 0..INCREMENTS {
                     block_on(change(&store, increment));
                 }
-            });
-        }
+            })
+        });
+        join(threads.collect());
     });
     let total = read_with(&store, |snapshot| number(snapshot)).await;
     assert_eq!(
@@ -411,11 +416,8 @@ pub async fn concurrent_creations_of_one_record_leave_one_winner<S: Store>(make:
                 result.is_ok().then_some(at)
             })
         });
-        let threads: Vec<_> = threads.collect();
-        threads
-            .into_iter()
-            .filter_map(|thread| thread.join().expect("the thread ran"))
-            .collect::<Vec<_>>()
+        let winners = join(threads.collect()).into_iter().flatten();
+        winners.collect::<Vec<_>>()
     });
     let kept = read_with(&store, |snapshot| snapshot.read(Space::Keys, b"name")).await;
     assert_eq!(
@@ -492,7 +494,7 @@ pub async fn any_history_ends_as_in_the_model<S: Store>(make: impl Fn() -> S + S
 }
 
 /// Runs `body` in a transaction that must succeed and gives its result.
-async fn change<S: Store, T: Send + 'static>(
+pub(super) async fn change<S: Store, T: Send + 'static>(
     store: &S,
     body: impl FnMut(&mut dyn Transaction) -> Result<T> + Send + 'static,
 ) -> T {
@@ -500,7 +502,7 @@ async fn change<S: Store, T: Send + 'static>(
 }
 
 /// Runs `body` in a transaction and gives the result of its last run.
-async fn try_change<S: Store, T: Send + 'static>(
+pub(super) async fn try_change<S: Store, T: Send + 'static>(
     store: &S,
     mut body: impl FnMut(&mut dyn Transaction) -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -516,7 +518,7 @@ async fn try_change<S: Store, T: Send + 'static>(
 }
 
 /// Runs `body` on a snapshot and gives its result.
-async fn read_with<S: Store, T: Send>(
+pub(super) async fn read_with<S: Store, T: Send>(
     store: &S,
     mut body: impl FnMut(&dyn Snapshot) -> Result<T> + Send,
 ) -> T {
@@ -529,7 +531,7 @@ async fn read_with<S: Store, T: Send>(
     result.expect("view returned Ok without running its body")
 }
 
-async fn put<S: Store>(store: &S, space: Space, key: &[u8], value: &[u8]) {
+pub(super) async fn put<S: Store>(store: &S, space: Space, key: &[u8], value: &[u8]) {
     let (key, value) = (key.to_vec(), value.to_vec());
     change(store, move |tx| tx.put(space, &key, &value)).await;
 }
@@ -543,10 +545,17 @@ async fn write_pair<S: Store>(store: &S, number: u32) {
 }
 
 /// Reads what [`write_pair`] wrote, in several ways: all must show the same.
-async fn check_pair<S: Store>(store: &S) {
+async fn check_pair<S: Store>(store: &S, written: &AtomicU32) {
     let seen = read_with(store, |snapshot| {
         let first = (snapshot.read(Space::Keys, b"one")?, snapshot.version()?);
-        thread::yield_now();
+        // Lets the writer commit in between, unless a view keeps it out.
+        let before = written.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            if written.load(Ordering::SeqCst) > before + 1 {
+                break;
+            }
+            thread::yield_now();
+        }
         let again = snapshot.scan(Space::Keys, b"one", None, 1)?;
         let again = again.into_iter().next().map(|(_, value)| value);
         let other = snapshot.read(Space::Tree, b"other")?;
@@ -578,13 +587,13 @@ fn pairs(records: &[(&[u8], &[u8])]) -> Vec<Record> {
     owned.collect()
 }
 
-fn increment(tx: &mut dyn Transaction) -> Result<()> {
+pub(super) fn increment(tx: &mut dyn Transaction) -> Result<()> {
     let next = number(tx)? + 1;
     thread::yield_now(); // invites another to come between, which nobody may
     tx.put(Space::Meta, b"counter", &next.to_be_bytes())
 }
 
-fn number<S: Snapshot + ?Sized>(snapshot: &S) -> Result<u64> {
+pub(super) fn number<S: Snapshot + ?Sized>(snapshot: &S) -> Result<u64> {
     let value = snapshot.read(Space::Meta, b"counter")?;
     Ok(value.map_or(0, |value| {
         u64::from_be_bytes(value.try_into().expect("the counter has 8 bytes"))

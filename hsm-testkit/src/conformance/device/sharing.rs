@@ -8,7 +8,7 @@ use std::thread;
 use futures_executor::block_on;
 use hsm_core::{Device, KeyType, Operation, SignInput};
 
-use super::super::{ok, skip};
+use super::super::{join, ok, skip};
 use super::{
     TestKey, binding, data_usages, fingerprint, has, quick_key_type, small_key_types, supported,
 };
@@ -25,7 +25,7 @@ pub async fn threads_share_a_loaded_key<D: Device>(make: impl Fn() -> D) {
         }
         let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
         thread::scope(|scope| {
-            for number in 0..8u8 {
+            let threads = (0..8u8).map(|number| {
                 let (key, algorithms) = (&key, &algorithms);
                 scope.spawn(move || {
                     for round in 0..10u8 {
@@ -36,8 +36,9 @@ pub async fn threads_share_a_loaded_key<D: Device>(make: impl Fn() -> D) {
                         let signature = ok(signature, SHARED);
                         ok(key.public().verify(algorithm, input, &signature), SHARED);
                     }
-                });
-            }
+                })
+            });
+            join(threads.collect());
         });
     }
 }
@@ -51,7 +52,7 @@ pub async fn threads_do_not_mix_up_data<D: Device>(make: impl Fn() -> D) {
     }
     let key = TestKey::generate(&device, KeyType::Aes256, data_usages(KeyType::Aes256)).await;
     thread::scope(|scope| {
-        for number in 0..8u8 {
+        let threads = (0..8u8).map(|number| {
             let key = &key;
             scope.spawn(move || {
                 for round in 0..50 {
@@ -65,8 +66,9 @@ pub async fn threads_do_not_mix_up_data<D: Device>(make: impl Fn() -> D) {
                         "{SHARED}"
                     );
                 }
-            });
-        }
+            })
+        });
+        join(threads.collect());
     });
 }
 
@@ -89,11 +91,7 @@ pub async fn threads_make_keys_at_once<D: Device>(make: impl Fn() -> D) {
                 })
             })
         });
-        let threads: Vec<_> = threads.collect();
-        let made = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("the thread ran"));
-        made.collect::<Vec<_>>()
+        join(threads.collect()).concat()
     });
     let mut distinct = fingerprints.clone();
     distinct.sort_unstable();
@@ -162,5 +160,35 @@ pub async fn loaded_keys_are_independent<D: Device>(make: impl Fn() -> D) {
     assert!(
         fingerprint(&*again).await == expected,
         "dropping one loaded key leaves the others: each is an owned value"
+    );
+}
+
+/// A dropped key frees what it held: keys can be loaded one after the other for ever, and so can those that nobody waits
+/// for.
+pub async fn dropped_keys_free_their_place<D: Device>(make: impl Fn() -> D) {
+    /// More than any device has places for.
+    const LOADS: usize = 1000;
+    const FREED: &str = "dropping a loaded key frees what it holds in the device";
+    let device = make();
+    let Some(key_type) = quick_key_type(&device) else {
+        return;
+    };
+    let key = TestKey::generate(&device, key_type, data_usages(key_type)).await;
+    let expected = fingerprint(&*key.loaded).await;
+    for load in 0..LOADS {
+        let loaded = device.load(&key.new.sealed, &key.binding).await;
+        drop(ok(loaded, format!("{FREED}: load {load}")));
+        let mut given_up = device.load(&key.new.sealed, &key.binding);
+        let polled = given_up
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        drop((polled, given_up));
+    }
+    let loaded = device.load(&key.new.sealed, &key.binding).await;
+    let loaded = ok(loaded, FREED);
+    assert!(fingerprint(&*loaded).await == expected, "{FREED}");
+    assert!(
+        fingerprint(&*key.loaded).await == expected,
+        "and no other key"
     );
 }

@@ -57,6 +57,9 @@ pub async fn every_attempt_is_recorded(make: impl AsyncFn() -> ServiceUnderTest)
     attempt(&opened.all, sign("none"), Some(ErrorKind::NotFound)).await;
     attempt(&user, sign("k"), Some(ErrorKind::Denied)).await;
     attempt(&user, read(), Some(ErrorKind::Denied)).await;
+    let random = || Request::Random { len: 8 };
+    attempt(&opened.all, random(), None).await;
+    attempt(&user, random(), Some(ErrorKind::Denied)).await;
     attempt(&opened.all, Request::RotateKey { name: name("k") }, None).await;
     attempt(&opened.all, Request::DeleteKey { name: name("k") }, None).await;
     let again = Request::DeleteKey { name: name("k") };

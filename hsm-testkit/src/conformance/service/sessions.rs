@@ -1,16 +1,18 @@
 //! Sessions: shared by any number of tasks, ended by logout, unharmed by calls that are given up.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Barrier;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use futures_executor::block_on;
+use hsm_core::lifecycle::{Event, State};
 use hsm_core::policy::BuiltInRole;
-use hsm_core::{Algorithm, ErrorKind, KeyType, Request};
+use hsm_core::{Algorithm, AttributesUpdate, ErrorKind, KeyType, Request, Tags};
 
-use super::super::{fails, ok};
+use super::super::{fails, join, ok};
 use super::*;
 
 const TASKS: usize = 8;
@@ -53,7 +55,7 @@ pub async fn tasks_share_a_session(make: impl AsyncFn() -> ServiceUnderTest) {
     caller.create("aes", KeyType::Aes256, ENCRYPT).await;
     let barrier = Barrier::new(TASKS);
     thread::scope(|scope| {
-        for task in 0..TASKS {
+        let threads = (0..TASKS).map(|task| {
             let (barrier, public) = (&barrier, public(&pair));
             scope.spawn(move || {
                 barrier.wait();
@@ -70,8 +72,9 @@ pub async fn tasks_share_a_session(make: impl AsyncFn() -> ServiceUnderTest) {
                     let opened = block_on(caller.decrypt(key("aes"), algorithm, &sealed, b""));
                     assert_eq!(ok(opened, "decrypt").expose(), message);
                 }
-            });
-        }
+            })
+        });
+        join(threads.collect());
     });
 }
 
@@ -195,11 +198,206 @@ pub async fn dropped_calls_leave_the_service_usable(make: impl AsyncFn() -> Serv
     }
 }
 
+/// A change that is given up after any number of steps has happened whole or not at all.
+pub async fn given_up_changes_happen_whole_or_not(make: impl AsyncFn() -> ServiceUnderTest) {
+    const WHOLE: &str = "a change that is given up has happened whole or not at all";
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let tags = ok(Tags::new([("given", "up")]), "tags");
+    for polls in 0..16 {
+        let text = format!("k-{polls}");
+        let live = || key(&text);
+        let created = caller.create(&text, KeyType::EcP256, SIGN).await;
+        let sign = || caller.sign(live(), Algorithm::Es256, MESSAGE);
+
+        let update = AttributesUpdate::new()
+            .event(Event::Suspend)
+            .tags(tags.clone());
+        let request = Request::UpdateKey {
+            key: live(),
+            update,
+        };
+        give_up(caller, request, polls);
+        let read = ok(caller.get(live()).await, "read").attributes;
+        let parts = (read.state == State::Suspended, read.tags == tags);
+        assert!(parts.0 == parts.1, "{WHOLE}: an update is {parts:?}");
+        if read.state == State::Suspended {
+            fails(sign().await, &[ErrorKind::KeyState], WHOLE);
+        }
+        let resumed = caller.update(live(), AttributesUpdate::new().event(Event::Resume));
+        let resumed = resumed.await.map(drop);
+        if resumed.is_err() {
+            fails(resumed, &[ErrorKind::KeyState], "it was active");
+        }
+
+        give_up(caller, Request::DeleteKey { name: name(&text) }, polls);
+        if let Err(error) = caller.get(live()).await {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{WHOLE}: a deletion");
+            let found = caller.call(Request::GetDeletedKey { name: name(&text) });
+            let found = key_info(ok(found.await, format!("{WHOLE}: a deletion")));
+            assert_eq!(found.version, created.version);
+        }
+        let deleted = caller.delete(&text).await.map(drop);
+        if deleted.is_err() {
+            fails(deleted, &[ErrorKind::NotFound], "it was deleted already");
+        }
+
+        give_up(caller, Request::RecoverKey { name: name(&text) }, polls);
+        if caller.get(live()).await.is_ok() {
+            let clause = format!("{WHOLE}: a recovery");
+            let found = caller.call(Request::GetDeletedKey { name: name(&text) });
+            fails(found.await, &[ErrorKind::NotFound], &clause);
+        } else {
+            let recovered = caller.recover(&text).await.map(drop);
+            if recovered.is_err() {
+                fails(recovered, &[ErrorKind::NotFound], "it is back already");
+            }
+        }
+        ok(caller.delete(&text).await, "delete");
+
+        give_up(caller, Request::PurgeKey { name: name(&text) }, polls);
+        let purged = caller.purge(&text).await.map(drop);
+        if purged.is_err() {
+            fails(purged, &[ErrorKind::NotFound], "it was purged already");
+        }
+        let again = caller.create(&text, KeyType::EcP256, SIGN).await;
+        assert_ne!(again.version, created.version, "{WHOLE}: a purge");
+        ok(sign().await, "a purged name is free");
+    }
+}
+
+/// Polls a call so many times, or to its end, and drops it.
+fn give_up(caller: &Caller, request: Request<'_>, polls: usize) {
+    let mut call = pin!(caller.call(request));
+    for _ in 0..polls {
+        let mut context = Context::from_waker(Waker::noop());
+        if call.as_mut().poll(&mut context).is_ready() {
+            break;
+        }
+        thread::yield_now();
+    }
+}
+
+/// A key that is deleted while others use it: every call has its answer or finds no key, and none does once it is deleted.
+pub async fn keys_are_deleted_during_use(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let pair = caller.create("k", KeyType::EcP256, SIGN).await;
+    let clause = "a deletion counts at the next call";
+    at_once(|task| {
+        if task == 0 {
+            ok(block_on(caller.delete("k")), "delete");
+            let signed = block_on(caller.sign(key("k"), Algorithm::Es256, MESSAGE));
+            fails(signed, &[ErrorKind::NotFound], clause);
+            return;
+        }
+        for _ in 0..CALLS {
+            match block_on(caller.sign(key("k"), Algorithm::Es256, MESSAGE)) {
+                Ok((bytes, _)) => {
+                    let input = SignInput::Message(MESSAGE);
+                    let verified = public(&pair).verify(Algorithm::Es256, input, &bytes);
+                    ok(verified, "an answer is right");
+                }
+                refused => fails(refused, &[ErrorKind::NotFound], clause),
+            }
+        }
+    });
+    let signed = caller.sign(key("k"), Algorithm::Es256, MESSAGE).await;
+    fails(signed, &[ErrorKind::NotFound], clause);
+    ok(caller.recover("k").await, "recover");
+    let signed = caller.sign(key("k"), Algorithm::Es256, MESSAGE).await;
+    ok(signed, "a recovered key works for everybody");
+}
+
+/// A session that ends, or is dropped, while others use it: each call is answered or Unauthenticated, and others go on.
+pub async fn sessions_end_during_use(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    opened.all.create("k", KeyType::EcP256, SIGN).await;
+    let shared = ok(opened.login(ADMINISTRATOR, PASSWORD).await, "log in");
+    at_once(|task| {
+        if task == 0 {
+            block_on(shared.0.logout());
+        }
+        for _ in 0..CALLS {
+            let signed = block_on(shared.sign(key("k"), Algorithm::Es256, MESSAGE));
+            match signed {
+                Ok(_) if task != 0 => {}
+                ended => fails(
+                    ended,
+                    &[ErrorKind::Unauthenticated],
+                    "after logout every call is Unauthenticated",
+                ),
+            }
+        }
+    });
+    for polls in 0..4 {
+        let dropped = ok(opened.login(ADMINISTRATOR, PASSWORD).await, "log in");
+        let sign = Request::Sign {
+            key: key("k"),
+            algorithm: Algorithm::Es256,
+            input: SignInput::Message(MESSAGE),
+        };
+        give_up(&dropped, sign, polls);
+        drop(dropped);
+    }
+    let signed = opened.all.sign(key("k"), Algorithm::Es256, MESSAGE).await;
+    ok(signed, "other sessions go on");
+}
+
+/// One task signs with many keys at once, and gets the signature of each.
+pub async fn one_task_uses_many_keys(make: impl AsyncFn() -> ServiceUnderTest) {
+    const KEYS: usize = 48;
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let mut pairs = Vec::new();
+    for at in 0..KEYS {
+        let created = caller
+            .create(&format!("k-{at}"), KeyType::EcP256, SIGN)
+            .await;
+        pairs.push(created);
+    }
+    let messages: Vec<_> = (0..KEYS)
+        .map(|at| format!("message {at}").into_bytes())
+        .collect();
+    for _ in 0..2 {
+        let calls = pairs.iter().zip(&messages);
+        let calls = calls.map(|(pair, message)| {
+            Box::pin(caller.sign(key(pair.name.as_str()), Algorithm::Es256, message))
+        });
+        let mut calls: Vec<_> = calls.map(Some).collect();
+        // All of them are under way before the first is asked again.
+        let signed = poll_fn(|context| {
+            let mut waits = false;
+            for (at, slot) in calls.iter_mut().enumerate() {
+                let Some(call) = slot else {
+                    continue;
+                };
+                let Poll::Ready(signed) = call.as_mut().poll(context) else {
+                    waits = true;
+                    continue;
+                };
+                *slot = None;
+                let (bytes, version) = ok(signed, "sign");
+                assert_eq!(version, pairs[at].version, "the answer names its version");
+                let input = SignInput::Message(&messages[at]);
+                let verified = public(&pairs[at]).verify(Algorithm::Es256, input, &bytes);
+                ok(verified, "each key signs its own message");
+            }
+            if waits {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        });
+        signed.await;
+    }
+}
+
 /// Runs `task` on [`TASKS`] threads that start together.
 fn at_once<T: Send>(task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(TASKS);
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..TASKS)
+        let threads = (0..TASKS)
             .map(|at| {
                 let (barrier, task) = (&barrier, &task);
                 scope.spawn(move || {
@@ -208,9 +406,6 @@ fn at_once<T: Send>(task: impl Fn(usize) -> T + Sync) -> Vec<T> {
                 })
             })
             .collect();
-        let results = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        results
-            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        join(threads)
     })
 }

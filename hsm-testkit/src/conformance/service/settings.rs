@@ -127,7 +127,7 @@ pub async fn nothing_works_after_zeroize(make: impl AsyncFn() -> ServiceUnderTes
     let kinds = &[ErrorKind::DeviceFailed];
     let signed = caller.sign(key("k"), Algorithm::Es256, MESSAGE).await;
     fails(signed, kinds, "no key is left");
-    fails(caller.random(8).await, kinds, "nothing works");
+    fails(caller.random(8).await, kinds, "after zeroize nothing works");
     let login = opened.login(ADMINISTRATOR, PASSWORD).await.map(drop);
     fails(login, kinds, "nobody gets in");
 }

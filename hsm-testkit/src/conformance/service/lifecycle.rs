@@ -1,0 +1,275 @@
+//! Every lifecycle state and every operation: NIST SP 800-57 part 1, section 7.
+
+use hsm_core::lifecycle::{Event, State};
+use hsm_core::{
+    Algorithm, AttributesUpdate, ErrorKind, KeyType, Request, Timestamp, WrappedFormat,
+};
+
+use super::super::{fails, ok};
+use super::*;
+
+/// States that a key can be found in, in the order of the columns below. What is destroyed is not found.
+const STATES: [State; 5] = [
+    State::PreActivation,
+    State::Active,
+    State::Suspended,
+    State::Deactivated,
+    State::Compromised,
+];
+
+/// What each state allows. `x` is allowed, `.` is KeyState.
+const TABLE: [(&str, &str); 15] = [
+    ("sign", ".x..."),
+    ("verify", ".x.x."),
+    ("mac", ".x..."),
+    ("verify a mac", ".x.x."),
+    ("encrypt", ".x..."),
+    ("decrypt", ".x.xx"),
+    ("wrap", ".x..."),
+    ("unwrap", ".x.xx"),
+    ("agree", ".x..."),
+    ("derive", ".x..."),
+    ("export another key", ".x..."),
+    ("be exported", ".x..."),
+    ("import a key", ".x.x."),
+    ("rotate", ".x.xx"),
+    ("be read", "xxxxx"),
+];
+
+/// The keys of one state, and what they protected while they were active.
+struct Row<'a> {
+    caller: &'a Caller,
+    state: State,
+    signature: Vec<u8>,
+    tag: Vec<u8>,
+    sealed: Ciphertext,
+    wrapped: Vec<u8>,
+    blob: Vec<u8>,
+    peer: PublicKey,
+}
+
+impl Row<'_> {
+    fn name(&self, kind: &str) -> KeyName {
+        name(&format!("{kind}-{}", self.state.name()))
+    }
+
+    fn key(&self, kind: &str) -> KeyRef {
+        self.name(kind).into()
+    }
+
+    async fn attempt(&self, operation: &str) -> Result<()> {
+        let (caller, gcm) = (self.caller, Algorithm::A256Gcm);
+        let answer = match operation {
+            "sign" => {
+                let signed = caller.sign(self.key("ec"), Algorithm::Es256, MESSAGE).await;
+                return signed.map(drop);
+            }
+            "verify" => {
+                let verified =
+                    caller.verify(self.key("ec"), Algorithm::Es256, MESSAGE, &self.signature);
+                return verified.await.map(drop);
+            }
+            "mac" => {
+                let mac = caller
+                    .mac(self.key("hmac"), Algorithm::Hs256, MESSAGE)
+                    .await;
+                return mac.map(drop);
+            }
+            "verify a mac" => Request::VerifyMac {
+                key: self.key("hmac"),
+                algorithm: Algorithm::Hs256,
+                message: MESSAGE,
+                tag: &self.tag,
+            },
+            "encrypt" => {
+                let sealed = caller.encrypt(self.key("aes"), gcm, MESSAGE, b"").await;
+                return sealed.map(drop);
+            }
+            "decrypt" => {
+                let opened = caller
+                    .decrypt(self.key("aes"), gcm, &self.sealed, b"")
+                    .await;
+                return opened.map(drop);
+            }
+            "wrap" => {
+                let wrapped = caller
+                    .wrap(self.key("aes"), Algorithm::A256Kw, &[7; 32])
+                    .await;
+                return wrapped.map(drop);
+            }
+            "unwrap" => {
+                let unwrapped = caller.unwrap(self.key("aes"), Algorithm::A256Kw, &self.wrapped);
+                return unwrapped.await.map(drop);
+            }
+            "agree" => Request::Agree {
+                key: self.key("ec"),
+                algorithm: Algorithm::EcdhEs,
+                peer: &self.peer,
+            },
+            "derive" => Request::Derive {
+                key: self.key("kdk"),
+                algorithm: Algorithm::HkdfSha256,
+                salt_or_label: b"",
+                info_or_context: b"",
+                len: 32,
+            },
+            "export another key" => Request::ExportKey {
+                key: key("target"),
+                wrapping: self.key("transport"),
+                algorithm: Algorithm::A256Kwp,
+            },
+            "be exported" => Request::ExportKey {
+                key: self.key("ec"),
+                wrapping: key("carrier"),
+                algorithm: Algorithm::A256Kwp,
+            },
+            "import a key" => Request::ImportWrappedKey {
+                name: self.name("copy"),
+                new: exportable_key(KeyType::EcP256, SIGN),
+                wrapping: self.key("transport"),
+                algorithm: Algorithm::A256Kwp,
+                wrapped: &self.blob,
+                format: WrappedFormat::Bound,
+            },
+            "rotate" => Request::RotateKey {
+                name: self.name("ec"),
+            },
+            "be read" => Request::GetKey {
+                key: self.key("ec"),
+            },
+            other => unreachable!("no operation {other}"),
+        };
+        caller.call(answer).await.map(drop)
+    }
+}
+
+/// The whole table: a key in each state does what the state allows and nothing else.
+pub async fn states_allow_what_the_standard_says(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    opened.grant_export(ADMINISTRATOR, Scope::Keys).await;
+    let target = exportable_key(KeyType::EcP256, SIGN);
+    let target = ok(caller.try_create("target", target).await, "create");
+    caller.create("carrier", KeyType::Aes256, TRANSPORT).await;
+    for (column, state) in STATES.into_iter().enumerate() {
+        let row = row(caller, state, public(&target).clone()).await;
+        for (operation, allowed) in TABLE {
+            let clause = format!("a key that is {state}: {operation}");
+            let end = row.attempt(operation).await;
+            if allowed.as_bytes()[column] == b'x' {
+                ok(end, clause);
+            } else {
+                fails(end, &[ErrorKind::KeyState], clause);
+            }
+        }
+    }
+}
+
+/// Makes the keys of a state, has them protect something while they may, and moves them there.
+async fn row(caller: &Caller, state: State, peer: PublicKey) -> Row<'_> {
+    let mut row = Row {
+        caller,
+        state,
+        signature: vec![7; 64],
+        tag: vec![7; 32],
+        sealed: Ciphertext {
+            ciphertext: MESSAGE.to_vec(),
+            iv: vec![7; 12],
+            tag: vec![7; 16],
+        },
+        wrapped: vec![7; 40],
+        blob: vec![7; 48],
+        peer,
+    };
+    let kinds = [
+        ("ec", KeyType::EcP256),
+        ("hmac", KeyType::HmacSha256),
+        ("aes", KeyType::Aes256),
+        ("kdk", KeyType::Kdk256),
+        ("transport", KeyType::Aes256),
+    ];
+    for (kind, key_type) in kinds {
+        let usages = match kind {
+            "transport" => TRANSPORT.to_vec(),
+            _ => data_usages(key_type),
+        };
+        let mut new = exportable_key(key_type, &usages);
+        if state == State::PreActivation {
+            new.not_before = Some(Timestamp::from_unix_seconds(4_000_000_000));
+        }
+        let created = caller.try_create(row.name(kind).as_str(), new).await;
+        ok(created, format!("create a key of type {key_type}"));
+    }
+    if state == State::PreActivation {
+        return row;
+    }
+    let signed = caller.sign(row.key("ec"), Algorithm::Es256, MESSAGE).await;
+    row.signature = ok(signed, "sign").0;
+    let tag = caller.mac(row.key("hmac"), Algorithm::Hs256, MESSAGE).await;
+    row.tag = ok(tag, "mac");
+    let sealed = caller.encrypt(row.key("aes"), Algorithm::A256Gcm, MESSAGE, b"");
+    row.sealed = ok(sealed.await, "encrypt");
+    let wrapped = caller
+        .wrap(row.key("aes"), Algorithm::A256Kw, &[7; 32])
+        .await;
+    row.wrapped = ok(wrapped, "wrap");
+    let export = Request::ExportKey {
+        key: key("target"),
+        wrapping: row.key("transport"),
+        algorithm: Algorithm::A256Kwp,
+    };
+    row.blob = super::wrapped(ok(caller.call(export).await, "export"));
+    let event = match state {
+        State::Suspended => Event::Suspend,
+        State::Deactivated => Event::Deactivate,
+        State::Compromised => Event::Compromise,
+        _ => return row,
+    };
+    for (kind, _) in kinds {
+        let moved = caller
+            .update(row.key(kind), AttributesUpdate::new().event(event))
+            .await;
+        let moved = ok(moved, format!("a key can be {}", event.participle()));
+        assert_eq!(moved.attributes.state, state, "what an update says");
+    }
+    row
+}
+
+/// Every step between states is the standard's, and no other is taken; nobody destroys a key by an update.
+pub async fn states_change_as_the_standard_says(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    for state in STATES {
+        for event in Event::ALL {
+            let text = format!("{}-{}", state.name(), event.participle()).replace(' ', "-");
+            let mut new = new_key(KeyType::EcP256, SIGN);
+            if state == State::PreActivation {
+                new.not_before = Some(Timestamp::from_unix_seconds(4_000_000_000));
+            }
+            ok(caller.try_create(&text, new).await, "create");
+            let step = |event| caller.update(key(&text), AttributesUpdate::new().event(event));
+            let there = match state {
+                State::Suspended => Some(Event::Suspend),
+                State::Deactivated => Some(Event::Deactivate),
+                State::Compromised => Some(Event::Compromise),
+                _ => None,
+            };
+            if let Some(there) = there {
+                ok(step(there).await, "a step of the standard");
+            }
+            let clause = format!("a key that is {state} is {}", event.participle());
+            let before = ok(caller.get(key(&text)).await, "read");
+            let stepped = step(event).await;
+            let after = state
+                .after(event)
+                .filter(|after| *after != State::Destroyed);
+            let Some(after) = after else {
+                fails(stepped, &[ErrorKind::KeyState], clause);
+                let kept = ok(caller.get(key(&text)).await, "read");
+                assert_eq!(kept, before, "a step that is refused changes nothing");
+                continue;
+            };
+            assert_eq!(ok(stepped, &clause).attributes.state, after, "{clause}");
+        }
+    }
+}
