@@ -326,8 +326,10 @@ pub(super) enum Actions {
     Export,
     /// To make keys and use them, not to delete them.
     Use,
-    /// To assign roles.
+    /// To assign roles and change users.
     Govern,
+    /// To change users, and nothing else.
+    Staff,
 }
 
 impl Actions {
@@ -341,6 +343,7 @@ impl Actions {
                 DataAction::KeyVerify,
             ],
             Self::Govern => &[DataAction::RoleAssignmentWrite, DataAction::UserWrite],
+            Self::Staff => &[DataAction::UserWrite, DataAction::UserDelete],
         }
     }
 
@@ -434,6 +437,7 @@ pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
         3 => around(by(), act_on_people()),
         1 => deletion(by()),
         4 => interference(),
+        1 => mutiny(),
         1 => (user(), any::<bool>()).prop_map(|(user, right)| vec![Step::Login { user, right }]),
         1 => user().prop_map(|user| vec![Step::Logout { user }]),
         2 => time(),
@@ -471,6 +475,36 @@ fn interference() -> impl Strategy<Value = Vec<Step>> {
         steps.extend(changes.into_iter().map(|change| ask(USERS[0], change)));
         steps.push(ask(USERS[1], act));
         steps
+    })
+}
+
+/// Somebody who may change users turns against the administrator.
+fn mutiny() -> impl Strategy<Value = Vec<Step>> {
+    (actions(), any::<bool>()).prop_map(|(actions, delete)| {
+        let (administrator, alice) = (USERS[0], USERS[1]);
+        let ask = |by, act| Step::Ask { by, act };
+        let (id, name) = (1, "Other");
+        let define = Act::PutRole { id, name, actions };
+        let assign = Act::Assign {
+            id: 4,
+            role: Role::Custom(id),
+            user: alice,
+            at: Place::Global,
+        };
+        let act = match delete {
+            true => Act::DeleteUser {
+                user: administrator,
+            },
+            false => Act::UpdateUser {
+                user: administrator,
+                how: How::Disable,
+            },
+        };
+        vec![
+            ask(administrator, define),
+            ask(administrator, assign),
+            ask(alice, act),
+        ]
     })
 }
 
@@ -718,7 +752,12 @@ fn role() -> impl Strategy<Value = Role> {
 }
 
 fn actions() -> impl Strategy<Value = Actions> {
-    select(vec![Actions::Export, Actions::Use, Actions::Govern])
+    select(vec![
+        Actions::Export,
+        Actions::Use,
+        Actions::Govern,
+        Actions::Staff,
+    ])
 }
 
 fn place() -> impl Strategy<Value = Place> {
