@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hsm_core::{
     Algorithm, Binding, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Device,
-    ErrorKind, KeySpec, LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes, SignInput,
-    Usages, WrappedFormat,
+    Encapsulated, ErrorKind, KeySpec, LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes,
+    SignInput, Usages, WrappedFormat,
 };
 
 use super::{Fault, Faults};
@@ -169,6 +169,14 @@ impl LoadedKey for FaultyKey {
         strike(&self.calls, self.key.agree(algorithm, peer)).await
     }
 
+    async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        strike(&self.calls, self.key.encapsulate(algorithm)).await
+    }
+
+    async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
+        strike(&self.calls, self.key.decapsulate(algorithm, ciphertext)).await
+    }
+
     async fn derive(
         &self,
         algorithm: Algorithm,
@@ -252,6 +260,13 @@ impl Garble for Vec<u8> {
 impl Garble for SecretBytes {
     fn garbled(self, at: usize) -> Result<Self> {
         Ok(Self::from(self.expose().to_vec().garbled(at)?))
+    }
+}
+
+impl Garble for Encapsulated {
+    fn garbled(mut self, at: usize) -> Result<Self> {
+        self.ciphertext = self.ciphertext.garbled(at)?;
+        Ok(self)
     }
 }
 
