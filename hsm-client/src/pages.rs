@@ -7,5 +7,6 @@ macro_rules! pages {
 pages! {
     AuditLog = "docs/audit_log.md";
     ClientReadme = "hsm-client/README.md";
+    Fips = "docs/fips.md";
     Readme = "README.md";
 }

@@ -18,8 +18,8 @@ use hsm_client::{
 };
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
-    Binding, CiphertextRef, Credentials, DeriveParameters, Device, Engine, NewKeyParameters, Parts,
-    Principal, Request, Response, Service,
+    Binding, CiphertextRef, Credentials, DeriveParameters, Device, Encapsulated, Engine,
+    NewKeyParameters, Parts, Principal, Request, Response, Service,
 };
 use hsm_store::{AuditLog, EmbeddedStore};
 use hsm_testkit::ManualClock;
@@ -123,7 +123,7 @@ fn the_search_finds_every_form() {
 }
 
 /// Types whose values are printed below with secrets in them or near them.
-const PRINTED: [&str; 43] = [
+const PRINTED: [&str; 44] = [
     "backend-soft device::SoftDevice",
     "backend-soft protector::Protector",
     "backend-soft protector::ProtectorFile",
@@ -148,6 +148,7 @@ const PRINTED: [&str; 43] = [
     "core device::Ciphertext",
     "core device::CiphertextRef",
     "core device::DeriveParameters",
+    "core device::Encapsulated",
     "core device::NewKey",
     "core device::SignInput",
     "core engine::Engine",
@@ -170,10 +171,12 @@ const PRINTED: [&str; 43] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 67] = [
+const NO_SECRETS: [&str; 70] = [
+    "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "client clock::SystemClock",
+    "client key::Encapsulation",
     "client url::Url",
     "core action::ActionSet",
     "core action::DataAction",
@@ -184,6 +187,7 @@ const NO_SECRETS: [&str; 67] = [
     "core algorithm::KeyType",
     "core algorithm::KeyTypeInfo",
     "core algorithm::Operation",
+    "core approval::Approval",
     "core attributes::Attributes",
     "core attributes::AttributesUpdate",
     "core attributes::Origin",
@@ -417,6 +421,11 @@ fn devices(printed: &mut Printed) -> Result<()> {
     let made = block_on(device.import(secret(), &spec()?, &binding))?;
     printed.debug("core device::NewKey", &made);
     printed.debug("core sealed::SealedKey", &made.sealed);
+    let encapsulated = Encapsulated {
+        ciphertext: vec![1],
+        secret: secret(),
+    };
+    printed.debug("core device::Encapsulated", &encapsulated);
     let loaded = block_on(device.load(&made.sealed, &binding))?;
     printed.debug("backend-soft device::SoftDevice", &device);
     printed.debug("backend-soft device::SoftDevice", &loaded);
@@ -428,6 +437,7 @@ fn devices(printed: &mut Printed) -> Result<()> {
             Usage::Encrypt,
             Usage::DeriveKey,
             Usage::DeriveBits,
+            Usage::Decapsulate,
         ]
         .iter()
         .find_map(|usage| KeySpec::new(key_type, Usages::of(&[*usage])).ok());

@@ -20,7 +20,7 @@ use hsm_core::{
 use parking_lot::Mutex;
 
 use self::keys::{Key, Made};
-use self::people::User;
+use self::people::{Failures, User};
 use crate::ManualClock;
 use crate::service::{ADMINISTRATOR, PASSWORD};
 
@@ -64,6 +64,8 @@ struct World {
     settings: Settings,
     keys: BTreeMap<KeyName, Key>,
     users: BTreeMap<Principal, User>,
+    /// Those who tried to log in under names that no user had.
+    strangers: BTreeMap<Principal, Failures>,
     definitions: BTreeMap<RoleId, RoleDefinition>,
     assignments: BTreeMap<RoleId, RoleAssignment>,
     /// Signatures, ciphertexts and the like, by the number that stands for them.
@@ -83,6 +85,7 @@ impl Model {
             settings: Settings::default(),
             keys: BTreeMap::new(),
             users: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             definitions: BTreeMap::new(),
             assignments: BTreeMap::new(),
             made: Vec::new(),

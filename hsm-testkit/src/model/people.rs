@@ -23,16 +23,21 @@ pub(super) struct User {
     created: Timestamp,
     /// Another number for every user, and after every change that ends sessions.
     pub(super) generation: u128,
-    /// Wrong passwords in a row, and the time of the last.
-    failures: u32,
-    failed: Timestamp,
+    failures: Failures,
 }
 
-impl User {
+/// Wrong passwords in a row, and the time of the last. Names that no user has have them as well.
+#[derive(Default)]
+pub(super) struct Failures {
+    count: u32,
+    last: Timestamp,
+}
+
+impl Failures {
     /// Until when wrong passwords keep the user out: one second for the first that is not free, and twice as long for
     /// each one more.
     fn locked_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let beyond = self.failures.saturating_sub(LOGIN_FREE_FAILURES);
+        let beyond = self.count.saturating_sub(LOGIN_FREE_FAILURES);
         let mut delay = match beyond {
             0 => return None,
             _ => LOGIN_DELAY_FIRST,
@@ -40,16 +45,24 @@ impl User {
         for _ in 1..beyond.min(32) {
             delay = LOGIN_DELAY_MAX.min(delay * 2);
         }
-        Some(self.failed + delay).filter(|until| now < *until)
+        Some(self.last + delay).filter(|until| now < *until)
     }
 
-    /// An attempt counts as a failure until the password turns out to be right.
-    fn attempt(&mut self, now: Timestamp, password: &[u8]) -> Result<bool> {
+    /// Counts an attempt.
+    fn attempt(&mut self, now: Timestamp) -> Result<()> {
         if self.locked_until(now).is_some() {
             return Err(refuse(ErrorKind::LockedOut, "too many wrong passwords"));
         }
-        self.failures += 1;
-        self.failed = now;
+        self.count += 1;
+        self.last = now;
+        Ok(())
+    }
+}
+
+impl User {
+    /// An attempt counts as a failure until the password turns out to be right.
+    fn attempt(&mut self, now: Timestamp, password: &[u8]) -> Result<bool> {
+        self.failures.attempt(now)?;
         Ok(self.password == password)
     }
 }
@@ -61,8 +74,7 @@ impl World {
             enabled: true,
             created: now,
             generation: self.next(),
-            failures: 0,
-            failed: now,
+            failures: Failures::default(),
         }
     }
 
@@ -74,11 +86,17 @@ impl World {
         password: &[u8],
     ) -> Result<u128> {
         let out = || refuse(ErrorKind::Unauthenticated, "wrong, or disabled");
-        let user = self.users.get_mut(user).ok_or_else(out)?;
+        let Some(user) = self.users.get_mut(user) else {
+            self.strangers
+                .entry(user.clone())
+                .or_default()
+                .attempt(now)?;
+            return Err(out());
+        };
         if !user.attempt(now, password)? || !user.enabled {
             return Err(out());
         }
-        user.failures = 0;
+        user.failures = Failures::default();
         Ok(user.generation)
     }
 
@@ -153,7 +171,7 @@ impl World {
                 }
                 user.password = new.expose().to_vec();
                 user.generation = generation;
-                user.failures = 0;
+                user.failures = Failures::default();
             }
             Request::UpdateSettings { update } => {
                 self.set(&update)?;
@@ -252,7 +270,7 @@ impl World {
         let after = page.after.as_deref().unwrap_or_default();
         let rest = self.users.iter().filter(|(name, _)| name.as_str() > after);
         let rest = rest.map(|(name, user)| {
-            let locked = user.locked_until(now);
+            let locked = user.failures.locked_until(now);
             let info = UserInfo::new(name.clone(), user.enabled, user.created, locked);
             (name.to_string(), info)
         });
@@ -289,9 +307,9 @@ impl World {
             UserUpdate::Password(password) => {
                 user.password = password.expose().to_vec();
                 user.generation = generation;
-                user.failures = 0;
+                user.failures = Failures::default();
             }
-            UserUpdate::Unlock => user.failures = 0,
+            UserUpdate::Unlock => user.failures = Failures::default(),
             _ => return Err(refuse(ErrorKind::Unsupported, "another change")),
         }
         Ok(())
