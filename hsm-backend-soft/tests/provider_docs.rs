@@ -1,5 +1,5 @@
 //! The tables in `docs/providers.md` are what the devices say. `UPDATE_DOCS=1 cargo test -p hsm-backend-soft
-//! --all-features --test provider_docs` writes them anew.
+//! --features rust-crypto --test provider_docs` writes them anew.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::path::Path;
