@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     pkcs8_import()?;
     private_key()?;
     protector_file()?;
+    providers()?;
     public_key()?;
     request()?;
     role_json()?;
@@ -163,6 +164,16 @@ fn protector_file() -> Done {
         seed("protector_file", name, whole(body))?;
         // The target adds mark and checksum to these.
         seed("protector_file", &format!("{name}-body"), body)?;
+    }
+    Ok(())
+}
+
+/// Each key once: with its first algorithm, from the one provider to the other, and some input.
+fn providers() -> Done {
+    for pair in 0..u8::try_from(KeyType::all().len())? {
+        let head = [pair, 0, pair % 2, 0, 7];
+        let bytes = [&head[..], b"message and what follows it"].concat();
+        seed("providers", &format!("pair-{pair:02}"), bytes)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use hsm_backend_soft::{CryptoProvider, Protector, SoftDevice};
 use hsm_core::{
     Algorithm, CiphertextRef, DeriveParameters, Device, ErrorKind, KeyType, LoadedKey, Operation,
-    PublicKey, Result, SecretBytes, SignInput,
+    PublicKey, SecretBytes, SignInput,
 };
 use hsm_fuzz::{Bytes, binding, spec};
 use libfuzzer_sys::fuzz_target;
