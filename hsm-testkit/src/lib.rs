@@ -57,6 +57,6 @@ pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
 pub use model::Model;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "vectors"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

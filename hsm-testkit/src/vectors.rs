@@ -41,11 +41,12 @@ use crate::service::ServiceUnderTest;
 /// report: see [`Report::assert_passed`].
 ///
 /// ```no_run
+/// use hsm_testkit::Model;
 /// use hsm_testkit::service::ServiceUnderTest;
 ///
+/// // Your own, whose only user is `ADMINISTRATOR`, with `PASSWORD`.
 /// async fn new_service() -> ServiceUnderTest {
-///     // … whose only user is `ADMINISTRATOR`, with `PASSWORD`
-/// #    unimplemented!()
+///     ServiceUnderTest::new(Model::new(Default::default()))
 /// }
 ///
 /// let report = hsm_testkit::vectors::run(new_service);
