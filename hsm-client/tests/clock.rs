@@ -201,6 +201,46 @@ fn a_clock_that_is_right_has_nothing_to_take_back() {
     assert!(key.info().unwrap().attributes.created >= home.clock.now() + CLOCK_STEP_MAX);
 }
 
+/// An HSM with a deleted key, closed; its clock is a year ahead then.
+fn closed_for_a_year() -> Home {
+    let (home, hsm) = Home::new();
+    let key = app(&hsm).create::<EcdsaP256>("invoices").make().unwrap();
+    key.delete().unwrap();
+    hsm.close().unwrap();
+    home.clock.advance(YEAR);
+    home
+}
+
+#[test]
+fn nothing_is_purged_when_opened_again_after_a_long_pause() {
+    let home = closed_for_a_year();
+    home.open().close().unwrap();
+    let hsm = home.open();
+    let done = hsm.maintain().unwrap();
+    assert_eq!(done.purged, []);
+    let [(_, reason)] = &done.refused[..] else {
+        panic!("{:?}", done.refused)
+    };
+    assert!(reason.contains("steadily for an hour"), "{reason}");
+    home.clock.advance(CLOCK_SETTLE_TIME);
+    assert_eq!(hsm.maintain().unwrap().purged.len(), 1);
+}
+
+#[test]
+fn a_leap_that_was_taken_back_holds_no_purge_up() {
+    let home = closed_for_a_year();
+    home.open().close().unwrap();
+    home.clock.go_back(YEAR);
+    let options = OpenOptions::new()
+        .clock(home.clock.clone())
+        .without_background_maintenance()
+        .danger_accept_clock();
+    let hsm = Hsm::open_with(&home.url(), options).unwrap();
+    assert_eq!(hsm.maintain().unwrap().refused, []);
+    home.clock.advance(DAY * 100);
+    assert_eq!(hsm.maintain().unwrap().purged.len(), 1);
+}
+
 #[test]
 fn nothing_is_purged_right_after_a_long_pause() {
     let (home, hsm) = Home::new();
