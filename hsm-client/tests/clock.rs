@@ -78,6 +78,25 @@ fn two_jumps_are_not_one_that_lasts() {
 }
 
 #[test]
+fn a_jump_that_ended_behind_does_not_make_the_next_one_last() {
+    let (home, hsm) = Home::new();
+    let key = app(&hsm)
+        .create::<EcdsaP256>("invoices")
+        .expires(home.clock.now() + DAY * 30)
+        .make()
+        .unwrap();
+    home.clock.set(home.clock.now() + YEAR);
+    key.sign(b"message").unwrap();
+    // Whoever sets it right does not hit the millisecond.
+    home.clock.go_back(YEAR + INSTANT);
+    key.sign(b"message").unwrap();
+    home.clock.advance(CLOCK_SETTLE_TIME);
+    home.clock.set(home.clock.now() + YEAR);
+    let key = app(&hsm).key::<EcdsaP256>("invoices").unwrap();
+    key.sign(b"message").unwrap();
+}
+
+#[test]
 fn time_that_passes_without_requests_is_no_jump() {
     let (home, hsm) = Home::new();
     app(&hsm)
