@@ -216,6 +216,7 @@ impl LoadedKey for SoftKey {
         let wrapping = self.permit_transport(algorithm, Usage::Export)?;
         wiping_stack(|| {
             let (spec, material) = self.core.unseal(target, target_binding)?;
+            self.core.capabilities.check(spec.key_type, None)?;
             if !spec.exportable {
                 return Err(Error::new(
                     ErrorKind::Denied,
