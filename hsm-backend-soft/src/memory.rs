@@ -79,7 +79,7 @@ pub(crate) fn wiping_stack<R>(depth: Depth, body: impl FnOnce() -> R) -> R {
     match depth {
         Depth::Usual => zeroize_stack::<{ stack_len(16, 128) }>(),
         Depth::Deep => zeroize_stack::<{ stack_len(160, 256) }>(),
-        Depth::Deepest => zeroize_stack::<{ stack_len(640, 768) }>(),
+        Depth::Deepest => zeroize_stack::<{ stack_len(640, 1024) }>(),
     }
     result
 }
