@@ -15,7 +15,7 @@ use hsm_core::{
 use crate::error::invalid;
 use crate::health::Health;
 use crate::loaded::SoftKey;
-use crate::memory::wiping_stack;
+use crate::memory::{Depth, wiping_stack};
 use crate::options::{CryptoProvider, SoftDeviceOptions};
 use crate::protector::Protector;
 use crate::provider::Provider;
@@ -83,7 +83,7 @@ impl SoftDevice {
     /// in memory, [`DeviceFailed`](ErrorKind::DeviceFailed) if the device was zeroized or the file system fails.
     pub fn change_protector(&self, protector: &Protector) -> Result<()> {
         self.core.health.check()?;
-        wiping_stack(|| {
+        wiping_stack(Depth::Usual, || {
             self.core
                 .root
                 .change_protector(protector, self.core.provider)
@@ -134,7 +134,7 @@ impl SoftDevice {
             } else {
                 capabilities
             },
-            root: wiping_stack(|| root(provider))?,
+            root: wiping_stack(Depth::Usual, || root(provider))?,
             health: Health::ready(),
         };
         Ok(Self {
@@ -163,13 +163,16 @@ impl Device for SoftDevice {
         self.core.health.check()?;
         self.core.capabilities.check(spec.key_type, None)?;
         let (provider, key_type) = (self.core.provider, spec.key_type);
+        let depth = provider.depth(key_type);
         let made = if key_type.info().family == KeyFamily::Rsa {
-            blocking::unblock(move || wiping_stack(|| make_key(provider, key_type))).await
+            blocking::unblock(move || wiping_stack(depth, || make_key(provider, key_type))).await
         } else {
-            wiping_stack(|| make_key(provider, key_type))
+            wiping_stack(depth, || make_key(provider, key_type))
         };
         let (material, public) = made.inspect_err(|_| self.core.health.fail())?;
-        wiping_stack(|| self.core.seal_new(spec, binding, &material, public))
+        wiping_stack(Depth::Usual, || {
+            self.core.seal_new(spec, binding, &material, public)
+        })
     }
 
     async fn import(
@@ -180,17 +183,17 @@ impl Device for SoftDevice {
     ) -> Result<NewKey> {
         self.core.health.check()?;
         self.core.capabilities.check(spec.key_type, None)?;
-        wiping_stack(|| self.core.import(material.expose(), spec, binding))
+        let depth = self.core.provider.depth(spec.key_type);
+        wiping_stack(depth, || self.core.import(material.expose(), spec, binding))
     }
 
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
         self.core.health.check()?;
-        let (spec, parsed) = wiping_stack(|| {
-            let (spec, material) = self.core.unseal(sealed, binding)?;
-            self.core.capabilities.check(spec.key_type, None)?;
-            let provider = self.core.provider;
-            let parsed = provider.parse(spec.key_type, spec.usages, material.expose())?;
-            Ok::<_, Error>((spec, parsed))
+        let (spec, material) = wiping_stack(Depth::Usual, || self.core.unseal(sealed, binding))?;
+        self.core.capabilities.check(spec.key_type, None)?;
+        let provider = self.core.provider;
+        let parsed = wiping_stack(provider.depth(spec.key_type), || {
+            provider.parse(spec.key_type, spec.usages, material.expose())
         })?;
         Ok(Arc::new(SoftKey::new(spec, parsed, self.core.clone())))
     }
@@ -203,7 +206,7 @@ impl Device for SoftDevice {
         without: Usages,
     ) -> Result<SealedKey> {
         self.core.health.check()?;
-        wiping_stack(|| {
+        wiping_stack(Depth::Usual, || {
             let (mut spec, material) = self.core.unseal(sealed, old)?;
             spec.usages = spec.usages.without(without);
             if spec.usages.is_empty() {

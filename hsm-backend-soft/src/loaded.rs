@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use hsm_core::limits::DERIVED_LEN_MAX;
 use hsm_core::{
     Algorithm, Binding, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, Error,
-    ErrorKind, KeySpec, LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey, SecretBytes,
-    SignInput, Usage, WrappedFormat,
+    ErrorKind, KeyFamily, KeySpec, LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey,
+    SecretBytes, SignInput, Usage, WrappedFormat,
 };
 
 use crate::device::Core;
 use crate::error::invalid;
-use crate::memory::wiping_stack;
+use crate::memory::{Depth, wiping_stack};
 use crate::provider::ParsedKey;
 use crate::wrapped;
 
@@ -53,6 +53,10 @@ impl SoftKey {
         Ok(&*self.parsed)
     }
 
+    fn depth(&self) -> Depth {
+        self.core.provider.depth(self.spec.key_type)
+    }
+
     fn check_usage(&self, usage: Usage) -> Result<()> {
         if self.spec.usages.contains(usage) {
             return Ok(());
@@ -82,7 +86,8 @@ impl LoadedKey for SoftKey {
     async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>> {
         let key = self.permit(Operation::Sign, algorithm, Usage::Sign)?;
         check_digest(algorithm, input)?;
-        key.sign(algorithm, input)
+        // The nonce, or what else masks the private key in a signature, is as good as the key.
+        wiping_stack(self.depth(), || key.sign(algorithm, input))
     }
 
     async fn verify(
@@ -155,12 +160,12 @@ impl LoadedKey for SoftKey {
 
     async fn wrap(&self, algorithm: Algorithm, key: &[u8]) -> Result<Vec<u8>> {
         let wrapping = self.permit(Operation::Wrap, algorithm, Usage::WrapKey)?;
-        wiping_stack(|| wrapping.wrap(algorithm, key))
+        wiping_stack(self.depth(), || wrapping.wrap(algorithm, key))
     }
 
     async fn unwrap(&self, algorithm: Algorithm, wrapped: &[u8]) -> Result<SecretBytes> {
         let wrapping = self.permit(Operation::Wrap, algorithm, Usage::UnwrapKey)?;
-        wiping_stack(|| wrapping.unwrap(algorithm, wrapped))
+        wiping_stack(self.depth(), || wrapping.unwrap(algorithm, wrapped))
     }
 
     async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
@@ -172,18 +177,18 @@ impl LoadedKey for SoftKey {
                 self.spec.key_type
             )));
         }
-        wiping_stack(|| key.agree(algorithm, peer))
+        wiping_stack(self.depth(), || key.agree(algorithm, peer))
     }
 
     async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
         let key = self.permit(Operation::Encapsulate, algorithm, Usage::Encapsulate)?;
-        wiping_stack(|| key.encapsulate(algorithm))
+        wiping_stack(self.depth(), || key.encapsulate(algorithm))
     }
 
     async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
         let key = self.permit(Operation::Encapsulate, algorithm, Usage::Decapsulate)?;
         check_encapsulation(algorithm, ciphertext)?;
-        wiping_stack(|| key.decapsulate(algorithm, ciphertext))
+        wiping_stack(self.depth(), || key.decapsulate(algorithm, ciphertext))
     }
 
     async fn derive(
@@ -204,7 +209,7 @@ impl LoadedKey for SoftKey {
                 ),
             ));
         }
-        wiping_stack(|| key.derive(algorithm, parameters, len))
+        wiping_stack(self.depth(), || key.derive(algorithm, parameters, len))
     }
 
     async fn export(
@@ -214,8 +219,9 @@ impl LoadedKey for SoftKey {
         target_binding: &Binding,
     ) -> Result<Vec<u8>> {
         let wrapping = self.permit_transport(algorithm, Usage::Export)?;
-        wiping_stack(|| {
+        wiping_stack(Depth::Usual, || {
             let (spec, material) = self.core.unseal(target, target_binding)?;
+            self.core.capabilities.check(spec.key_type, None)?;
             if !spec.exportable {
                 return Err(Error::new(
                     ErrorKind::Denied,
@@ -239,7 +245,7 @@ impl LoadedKey for SoftKey {
     ) -> Result<NewKey> {
         let wrapping = self.permit_transport(algorithm, Usage::Import)?;
         self.core.capabilities.check(spec.key_type, None)?;
-        wiping_stack(|| {
+        wiping_stack(self.core.provider.depth(spec.key_type), || {
             let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
             let encoded = wrapped::release(format, plaintext.expose(), spec)?;
             self.core.import(encoded, spec, binding)

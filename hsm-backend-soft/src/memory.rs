@@ -61,11 +61,26 @@ impl fmt::Debug for LockedPage {
     }
 }
 
+/// How far down the stack the use of a key goes. What is not optimized goes further.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Depth {
+    /// 16 KiB: nearly everything.
+    Usual,
+    /// 160 KiB: what expands seeds into polynomials, or computes tables of points.
+    Deep,
+    /// 640 KiB: ML-DSA of the crate `ml-dsa`, which was seen to use 500 KiB.
+    Deepest,
+}
+
 /// Runs `body`, then wipes the stack that it used. Whoever moves a parsed key leaves the bytes where it was, and
 /// libraries do.
-pub(crate) fn wiping_stack<R>(body: impl FnOnce() -> R) -> R {
+pub(crate) fn wiping_stack<R>(depth: Depth, body: impl FnOnce() -> R) -> R {
     let result = in_frames_below(body);
-    zeroize_stack::<STACK_LEN>();
+    match depth {
+        Depth::Usual => zeroize_stack::<{ stack_len(16, 128) }>(),
+        Depth::Deep => zeroize_stack::<{ stack_len(160, 256) }>(),
+        Depth::Deepest => zeroize_stack::<{ stack_len(640, 1024) }>(),
+    }
     result
 }
 
@@ -74,12 +89,14 @@ fn in_frames_below<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// More stack than any use of a key takes. What is not optimized takes several times as much.
-const STACK_LEN: usize = if cfg!(debug_assertions) {
-    128 << 10
-} else {
-    16 << 10
-};
+/// Bytes, of KiB with optimization and without.
+const fn stack_len(optimized: usize, not: usize) -> usize {
+    if cfg!(debug_assertions) {
+        not << 10
+    } else {
+        optimized << 10
+    }
+}
 
 #[cfg(target_os = "linux")]
 fn leave_out_of_dumps(page: &MmapMut) -> bool {

@@ -14,11 +14,12 @@ mod x_wing;
 use std::fmt::Debug;
 
 use hsm_core::{
-    Algorithm, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, KeyType,
-    PublicKey, Result, SecretBytes, SignInput, Usages,
+    Algorithm, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, KeyFamily,
+    KeyType, PublicKey, Result, SecretBytes, SignInput, Usages,
 };
 
 use crate::error::{invalid, unsupported};
+use crate::memory::Depth;
 
 /// An implementation of every primitive.
 ///
@@ -32,6 +33,15 @@ pub(crate) trait Provider: Debug + Send + Sync {
     /// The validated module that the provider is, if it is one and runs in its approved mode.
     fn validated_module(&self) -> Option<&'static str> {
         None
+    }
+
+    /// How much stack it takes to make, parse and use a key of this type.
+    fn depth(&self, key_type: KeyType) -> Depth {
+        match key_type.info().family {
+            KeyFamily::Akp => Depth::Deep,
+            _ if key_type == KeyType::EcP256K => Depth::Deep,
+            _ => Depth::Usual,
+        }
     }
 
     /// Fills `out` from a random bit generator.

@@ -5,7 +5,7 @@ use futures_executor::block_on;
 use hsm_backend_soft::{CryptoProvider, Protector, SoftDevice};
 use hsm_core::{
     Algorithm, Binding, CiphertextRef, Device, ErrorKind, KeySpec, KeyType, SecretBytes, Usage,
-    Usages,
+    Usages, WrappedFormat,
 };
 
 fn device(provider: CryptoProvider) -> SoftDevice {
@@ -45,7 +45,7 @@ fn what_is_offered_is_approved_and_nothing_approved_is_left_out() {
 }
 
 #[test]
-fn keys_that_are_not_approved_are_neither_made_nor_taken_nor_loaded() {
+fn keys_that_are_not_approved_are_neither_made_nor_taken_nor_loaded_nor_moved() {
     for &provider in CryptoProvider::ALL {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("domain");
@@ -55,15 +55,25 @@ fn keys_that_are_not_approved_are_neither_made_nor_taken_nor_loaded() {
             .unwrap();
         let fips = SoftDevice::options(provider).approved_only();
         let fips = fips.open(&path, &protector).unwrap();
+        let both_ways = Usages::of(&[Usage::Export, Usage::Import]);
+        let transport = KeySpec::new(KeyType::Aes256, both_ways).unwrap();
+        let transport = block_on(fips.generate(&transport, &binding())).unwrap();
+        let moving = block_on(all.load(&transport.sealed, &binding())).unwrap();
+        let refusing = block_on(fips.load(&transport.sealed, &binding())).unwrap();
+        let kwp = Algorithm::A256Kwp;
         let refused = KeyType::all().filter(|key_type| !key_type.approval().is_approved());
         for key_type in refused.filter(|key_type| all.capabilities().supports_key_type(*key_type)) {
-            let spec = spec(key_type);
+            let spec = spec(key_type).exportable();
             let new = block_on(all.generate(&spec, &binding())).unwrap();
             let material = SecretBytes::copy_from(&[1; 32]);
+            let wrapped = block_on(moving.export(kwp, &new.sealed, &binding())).unwrap();
+            let bound = WrappedFormat::Bound;
             for error in [
                 block_on(fips.generate(&spec, &binding())).unwrap_err(),
                 block_on(fips.import(material, &spec, &binding())).unwrap_err(),
                 block_on(fips.load(&new.sealed, &binding())).unwrap_err(),
+                block_on(refusing.import(kwp, &wrapped, bound, &spec, &binding())).unwrap_err(),
+                block_on(refusing.export(kwp, &new.sealed, &binding())).unwrap_err(),
             ] {
                 assert_eq!(error.kind(), ErrorKind::Unsupported, "{key_type}: {error}");
                 assert!(error.message().contains("not in FIPS mode; "), "{error}");

@@ -78,6 +78,25 @@ fn two_jumps_are_not_one_that_lasts() {
 }
 
 #[test]
+fn a_jump_that_ended_behind_does_not_make_the_next_one_last() {
+    let (home, hsm) = Home::new();
+    let key = app(&hsm)
+        .create::<EcdsaP256>("invoices")
+        .expires(home.clock.now() + DAY * 30)
+        .make()
+        .unwrap();
+    home.clock.set(home.clock.now() + YEAR);
+    key.sign(b"message").unwrap();
+    // Whoever sets it right does not hit the millisecond.
+    home.clock.go_back(YEAR + INSTANT);
+    key.sign(b"message").unwrap();
+    home.clock.advance(CLOCK_SETTLE_TIME);
+    home.clock.set(home.clock.now() + YEAR);
+    let key = app(&hsm).key::<EcdsaP256>("invoices").unwrap();
+    key.sign(b"message").unwrap();
+}
+
+#[test]
 fn time_that_passes_without_requests_is_no_jump() {
     let (home, hsm) = Home::new();
     app(&hsm)
@@ -199,6 +218,46 @@ fn a_clock_that_is_right_has_nothing_to_take_back() {
     let hsm = Hsm::open_with(&home.url(), options().danger_accept_clock()).unwrap();
     let key = app(&hsm).create::<EcdsaP256>("invoices").make().unwrap();
     assert!(key.info().unwrap().attributes.created >= home.clock.now() + CLOCK_STEP_MAX);
+}
+
+/// An HSM with a deleted key, closed; its clock is a year ahead then.
+fn closed_for_a_year() -> Home {
+    let (home, hsm) = Home::new();
+    let key = app(&hsm).create::<EcdsaP256>("invoices").make().unwrap();
+    key.delete().unwrap();
+    hsm.close().unwrap();
+    home.clock.advance(YEAR);
+    home
+}
+
+#[test]
+fn nothing_is_purged_when_opened_again_after_a_long_pause() {
+    let home = closed_for_a_year();
+    home.open().close().unwrap();
+    let hsm = home.open();
+    let done = hsm.maintain().unwrap();
+    assert_eq!(done.purged, []);
+    let [(_, reason)] = &done.refused[..] else {
+        panic!("{:?}", done.refused)
+    };
+    assert!(reason.contains("steadily for an hour"), "{reason}");
+    home.clock.advance(CLOCK_SETTLE_TIME);
+    assert_eq!(hsm.maintain().unwrap().purged.len(), 1);
+}
+
+#[test]
+fn a_leap_that_was_taken_back_holds_no_purge_up() {
+    let home = closed_for_a_year();
+    home.open().close().unwrap();
+    home.clock.go_back(YEAR);
+    let options = OpenOptions::new()
+        .clock(home.clock.clone())
+        .without_background_maintenance()
+        .danger_accept_clock();
+    let hsm = Hsm::open_with(&home.url(), options).unwrap();
+    assert_eq!(hsm.maintain().unwrap().refused, []);
+    home.clock.advance(DAY * 100);
+    assert_eq!(hsm.maintain().unwrap().purged.len(), 1);
 }
 
 #[test]

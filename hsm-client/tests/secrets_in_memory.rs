@@ -29,7 +29,8 @@ use hkdf::Hkdf;
 use hsm_client::blocking::{Hsm, Key, Session};
 use hsm_client::kinds::{
     Aes128Gcm, Aes256Cbc, Aes256Gcm, Aes256Kwp, Aes256Transport, EcdhP256, EcdsaP256, EcdsaP384,
-    Ed25519, HmacSha256, Kdk256, KeyKind, RsaOaep2048, RsaPss2048, RsaPss3072, X25519,
+    Ed25519, HmacSha256, Kdk256, KeyKind, MlDsa65, MlKem768, RsaOaep2048, RsaPss2048, RsaPss3072,
+    X25519,
 };
 use hsm_client::lifecycle::Event;
 use hsm_client::limits::LOADED_KEY_LIFETIME_MAX;
@@ -235,6 +236,10 @@ impl Secret {
             }
             "x25519" => Self::of(kind, encoded, &[&encoded[16..]]),
             "pss" | "oaep" => Self::of(kind, encoded, &private_numbers(encoded)),
+            "mldsa" | "mlkem" => {
+                let seeds: Vec<_> = encoded[22..].chunks(32).collect();
+                Self::of(kind, encoded, &seeds)
+            }
             _ => Self::new(kind, encoded),
         }
     }
@@ -254,6 +259,17 @@ impl Secret {
                 let prefix = b"0.\x02\x01\x000\x05\x06\x03+en\x04\"\x04 ";
                 Self::of_kind(kind, &[&prefix[..], &random()].concat())
             }
+            // PrivateKeyInfo of RFC 9881 and RFC 9935, section 6 of both.
+            "mldsa" => {
+                let prefix =
+                    b"04\x02\x01\x000\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12\x04\x22\x80\x20";
+                Self::of_kind(kind, &[&prefix[..], &random()].concat())
+            }
+            "mlkem" => {
+                let prefix =
+                    b"0T\x02\x01\x000\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x04\x02\x04\x42\x80\x40";
+                Self::of_kind(kind, &[&prefix[..], &random(), &random()].concat())
+            }
             "pss" | "oaep" => {
                 let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
                 Self::of_kind(kind, pair.as_der().unwrap().as_ref())
@@ -264,8 +280,9 @@ impl Secret {
 }
 
 /// What the child can make use of.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 13] = [
     "kdk", "hmac", "gcm", "cbc", "kwp", "ecdsa", "ecdh", "ed25519", "x25519", "pss", "oaep",
+    "mldsa", "mlkem",
 ];
 
 impl World {
@@ -623,6 +640,8 @@ fn import(session: &Session, kind: &str, material: SecretBytes) -> Result<()> {
         "x25519" | "not ed25519" => make::<X25519>,
         "pss" => make::<RsaPss2048>,
         "oaep" => make::<RsaOaep2048>,
+        "mldsa" => make::<MlDsa65>,
+        "mlkem" => make::<MlKem768>,
         "not ecdsa" | "not ecdh" => make::<EcdsaP384>,
         "not pss" | "not oaep" => make::<RsaPss3072>,
         _ => make::<Aes128Gcm>,
@@ -695,6 +714,15 @@ fn make_use(session: &Session, kind: &str, payload: &[u8]) -> Result<()> {
         "oaep" => {
             let key: Key<RsaOaep2048> = session.key(kind)?;
             key.unwrap(&key.wrap(payload)?)?;
+        }
+        "mldsa" => {
+            let key: Key<MlDsa65> = session.key(kind)?;
+            key.verify(b"message", &key.sign(b"message")?)?;
+        }
+        "mlkem" => {
+            let key: Key<MlKem768> = session.key(kind)?;
+            let (ciphertext, _) = key.encapsulate()?;
+            key.decapsulate(&ciphertext)?;
         }
         _ => panic!("what is {kind}?"),
     }

@@ -15,6 +15,7 @@ use hsm_core::{Algorithm, Capabilities, KeyFamily, KeyType, Result, SecretBytes,
 
 use super::{ParsedKey, Provider, encoding, seed, x_wing};
 use crate::error::{bad_material, internal, unsupported_type};
+use crate::memory::Depth;
 
 /// The provider in pure Rust.
 #[derive(Debug)]
@@ -25,6 +26,16 @@ impl Provider for RustCrypto {
         Capabilities::new("software")
             .with_key_types(KEY_TYPES)
             .with_algorithms(ALGORITHMS)
+    }
+
+    fn depth(&self, key_type: KeyType) -> Depth {
+        match key_type {
+            KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => Depth::Deepest,
+            _ => match key_type.info().family {
+                KeyFamily::Akp | KeyFamily::Ec => Depth::Deep,
+                _ => Depth::Usual,
+            },
+        }
     }
 
     fn random(&self, out: &mut [u8]) -> Result<()> {

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::Provider;
 use super::encoding::{self, OCTET_STRING, SEED, SEQUENCE, not_pkcs8};
 use crate::error::{bad_material, invalid, unsupported_type};
+use crate::memory::{Depth, wiping_stack};
 
 /// Makes material of PKCS#8 with the seed, or the seed and the expanded key. What stands beside the seed must follow from it.
 pub(super) fn decode(
@@ -41,7 +42,8 @@ pub(super) fn decode(
         }
     }
     if let Some(claimed) = expanded
-        && !bool::from(claimed.ct_eq(expand(key_type, seed)?.expose()))
+        && let computed = wiping_stack(Depth::Deepest, || expand(key_type, seed))?
+        && !bool::from(claimed.ct_eq(computed.expose()))
     {
         return Err(invalid("the expanded key does not belong to the seed"));
     }

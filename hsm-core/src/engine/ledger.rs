@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::Engine;
+use super::record::{self, SETTLED_KEY};
 use super::roles::Policy;
 use super::settings::{is_zeroized, zeroized};
 use super::time::is_ahead;
@@ -17,6 +18,7 @@ use crate::audit::{Chain, ChainHead, Entry, Event, RequestId, StreamId, split_fr
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyName, VersionId};
+use crate::limits::CLOCK_SETTLE_TIME;
 use crate::policy::{DataAction, Permit};
 use crate::service::Principal;
 use crate::store::Space;
@@ -215,6 +217,7 @@ impl Engine {
         let slot = result.clone();
         // Not the engine itself: the store must not own what owns the store.
         let (tree, clock) = (self.0.tree.clone(), self.now());
+        let settled = self.0.time.is_settled();
         let least = self.known_journal();
         self.0
             .store
@@ -224,6 +227,11 @@ impl Engine {
                 let now = clock.max(changes.anchor().latest);
                 let mut journal = Chain::resume(changes.anchor().journal);
                 let done = body(&mut journal, &mut changes, now)?;
+                // The next to open the store sees no leap any more.
+                if !settled && is_ahead(now, changes.anchor().latest) {
+                    let until = record::to_bytes(&(now + CLOCK_SETTLE_TIME))?;
+                    changes.put(Space::Meta, SETTLED_KEY, &until)?;
+                }
                 changes.finish(journal.head(), now)?;
                 *slot.lock() = Some(done);
                 Ok(())
@@ -255,6 +263,7 @@ impl Engine {
                     &mut changes,
                     now,
                 )?;
+                changes.remove(Space::Meta, SETTLED_KEY)?;
                 changes.take_time_back(now);
                 changes.finish(journal.head(), now)
             }))

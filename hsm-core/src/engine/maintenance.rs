@@ -4,7 +4,7 @@ use super::Engine;
 use super::crypto::key_record;
 use super::keys::{deleted_record, key_target, purge, schedule_key};
 use super::ledger::Change;
-use super::record;
+use super::record::{self, SETTLED_KEY};
 use super::tree::{Records, damaged};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -102,10 +102,7 @@ impl Engine {
             .await?;
         if deleted {
             if !self.0.time.is_settled() {
-                return Err(Error::new(
-                    ErrorKind::KeyState,
-                    "the clock is far ahead of the latest change; keys are purged once it has run steadily for an hour",
-                ));
+                return Err(unsettled());
             }
             if self.purge_due(name, due).await? {
                 done.purged.push(name.clone());
@@ -130,7 +127,11 @@ impl Engine {
     async fn purge_due(&self, name: &KeyName, due: Timestamp) -> Result<bool> {
         let change = Change::system(key_target(name), "purged: the retention period is over");
         let name = name.clone();
-        let purged = self.change_if(change, move |changes, _| {
+        let purged = self.change_if(change, move |changes, now| {
+            let settled: Option<Timestamp> = record::get(changes, Space::Meta, SETTLED_KEY)?;
+            if settled.is_some_and(|settled| now < settled) {
+                return Err(unsettled());
+            }
             let record = match deleted_record(changes, &name) {
                 Ok(record) if record.due == Some(due) => record,
                 Ok(_) => return Ok(None),
@@ -169,4 +170,12 @@ impl Engine {
         });
         Ok(postponed.await?.is_some())
     }
+}
+
+/// Somebody may have set the clock ahead while the partition was closed.
+fn unsettled() -> Error {
+    Error::new(
+        ErrorKind::KeyState,
+        "the clock is far ahead of the latest change; keys are purged once it has run steadily for an hour",
+    )
 }

@@ -18,6 +18,8 @@ pub(super) const PARTITION_KEY: &[u8] = b"partition";
 pub(super) const SETTINGS_KEY: &[u8] = b"settings";
 /// There once the partition was zeroized; its value is empty.
 pub(super) const ZEROIZED_KEY: &[u8] = b"zeroized";
+/// From when on time may destroy something, written by whoever changed the partition right after a leap of its time.
+pub(super) const SETTLED_KEY: &[u8] = b"settled";
 
 /// What identifies the partition, and its two system keys. It is outside the tree (the tree's key is made from it); the
 /// system keys are bound to the partition's id.

@@ -112,7 +112,8 @@ impl Time {
         let at = self.monotonic();
         let mut mark = self.mark.lock();
         if now < latest {
-            // The clock was set back. Time goes on all the same, or time-outs would never pass.
+            // The clock was set back. Time goes on all the same, or time-outs would never pass. If it had jumped, that is over.
+            self.jumped.store(NEVER, Ordering::Relaxed);
             if mark.time_at(at) < latest {
                 *mark = Mark { time: latest, at };
             }
