@@ -40,7 +40,7 @@ impl SoftKey {
     ) -> Result<&dyn ParsedKey> {
         self.core.check(algorithm)?;
         self.spec.check(operation, algorithm)?;
-        self.check_usage(usage)?;
+        self.spec.check_usage(usage)?;
         Ok(&*self.parsed)
     }
 
@@ -49,22 +49,8 @@ impl SoftKey {
         self.core.check(algorithm)?;
         wrapped::check(algorithm, self.spec.key_type)?;
         self.spec.check_only(algorithm)?;
-        self.check_usage(usage)?;
+        self.spec.check_usage(usage)?;
         Ok(&*self.parsed)
-    }
-
-    fn check_usage(&self, usage: Usage) -> Result<()> {
-        if self.spec.usages.contains(usage) {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::KeyState,
-            format!(
-                "the key may not be used for: {}; it may be used for: {}",
-                usage.name(),
-                self.spec.usages
-            ),
-        ))
     }
 }
 
