@@ -4,8 +4,7 @@
 //! `cargo run -p hsm-examples --bin own_backend`, and `cargo test -p hsm-examples --bin own_backend` for the suite.
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
@@ -22,25 +21,23 @@ use hsm_store::{AuditLog, EmbeddedStore};
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::DecodePrivateKey;
-use sha2::{Digest, Sha256};
+use parking_lot::RwLock;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
+const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
 
 /// What all keys are sealed under; `None` once it is zeroized. The device shares it with the keys that it loaded.
-#[derive(Clone)]
-struct Root(Arc<RwLock<Option<Zeroizing<[u8; 32]>>>>);
+#[derive(Clone, Debug)]
+struct Root(Arc<RwLock<Option<SecretBytes>>>);
 
 impl Root {
     fn cipher(&self) -> Result<Aes256Gcm> {
-        let root = self
-            .0
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let root = root
-            .as_ref()
-            .ok_or_else(|| failed("the device was zeroized"))?;
-        Ok(Aes256Gcm::new((&**root).into()))
+        let root = self.0.read();
+        let root = root.as_ref().map(SecretBytes::expose);
+        root.and_then(|root| Aes256Gcm::new_from_slice(root).ok())
+            .ok_or_else(|| failed("the device was zeroized"))
     }
 
     /// AES-256-GCM over the key's spec and material. The binding is associated data: under another it does not open.
@@ -48,37 +45,30 @@ impl Root {
         let plaintext = postcard::to_allocvec(&(spec, material)).map(Zeroizing::new);
         let plaintext = plaintext.map_err(|_| failed("the key cannot be encoded"))?;
         // One root seals fewer than 2^32 keys, so that random nonces do not repeat (SP 800-38D section 8.3).
-        let nonce: [u8; NONCE_LEN] = random()?;
-        let payload = Payload {
-            msg: &plaintext,
-            aad: binding.as_bytes(),
-        };
-        let sealed = self.cipher()?.encrypt(&nonce.into(), payload);
+        let mut nonce = [0; NONCE_LEN];
+        random(&mut nonce)?;
+        let (msg, aad) = (&plaintext[..], &binding.as_bytes()[..]);
+        let sealed = self.cipher()?.encrypt(&nonce.into(), Payload { msg, aad });
         let sealed = sealed.map_err(|_| failed("the key cannot be sealed"))?;
         SealedKey::new([&nonce[..], &sealed].concat())
     }
 
-    fn unseal(
-        &self,
-        sealed: &SealedKey,
-        binding: &Binding,
-    ) -> Result<(KeySpec, Zeroizing<Vec<u8>>)> {
+    fn unseal(&self, sealed: &SealedKey, binding: &Binding) -> Result<(KeySpec, SecretBytes)> {
         let cipher = self.cipher()?;
         let open = || {
-            let (nonce, sealed) = sealed.as_bytes().split_first_chunk::<NONCE_LEN>()?;
-            let payload = Payload {
-                msg: sealed,
-                aad: binding.as_bytes(),
-            };
-            let plaintext = Zeroizing::new(cipher.decrypt(&(*nonce).into(), payload).ok()?);
-            let (spec, material): (KeySpec, Vec<u8>) = postcard::from_bytes(&plaintext).ok()?;
-            Some((spec, Zeroizing::new(material)))
+            let (nonce, msg) = sealed.as_bytes().split_first_chunk::<NONCE_LEN>()?;
+            let aad = &binding.as_bytes()[..];
+            let plaintext = cipher.decrypt(&(*nonce).into(), Payload { msg, aad }).ok();
+            let plaintext = Zeroizing::new(plaintext?);
+            let (spec, material): (KeySpec, &[u8]) = postcard::from_bytes(&plaintext).ok()?;
+            Some((spec, SecretBytes::copy_from(material)))
         };
         open().ok_or_else(|| Error::new(ErrorKind::Damaged, "the sealed key is not this device's"))
     }
 }
 
 /// The device.
+#[derive(Debug)]
 struct OwnDevice {
     root: Root,
     capabilities: Capabilities,
@@ -86,7 +76,7 @@ struct OwnDevice {
 
 impl OwnDevice {
     fn new() -> Result<Self> {
-        let root = Zeroizing::new(random()?);
+        let root = SecretBytes::try_init_with(KEY_LEN, random)?;
         Ok(Self {
             root: Root(Arc::new(RwLock::new(Some(root)))),
             capabilities: Capabilities::new("own")
@@ -97,7 +87,7 @@ impl OwnDevice {
 
     fn seal_new(&self, spec: &KeySpec, binding: &Binding, material: &[u8]) -> Result<NewKey> {
         Ok(NewKey {
-            public: Secret::parse(spec.key_type, material)?.public()?,
+            public: Secret::parse(spec.key_type, material)?.public().cloned(),
             sealed: self.root.seal(spec, binding, material)?,
         })
     }
@@ -113,9 +103,9 @@ impl Device for OwnDevice {
         self.capabilities.check(spec.key_type, None)?;
         loop {
             // 32 bytes are a key of either type, unless they are no scalar of P-256: once in 2^32 times.
-            let material = Zeroizing::new(random::<32>()?);
-            if Secret::parse(spec.key_type, &*material).is_ok() {
-                return self.seal_new(spec, binding, &*material);
+            let material = SecretBytes::try_init_with(KEY_LEN, random)?;
+            if Secret::parse(spec.key_type, material.expose()).is_ok() {
+                return self.seal_new(spec, binding, material.expose());
             }
         }
     }
@@ -138,12 +128,10 @@ impl Device for OwnDevice {
 
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
         let (spec, material) = self.root.unseal(sealed, binding)?;
-        let secret = Secret::parse(spec.key_type, &material)?;
         Ok(Arc::new(OwnKey {
             root: self.root.clone(),
             spec,
-            public: secret.public()?,
-            secret,
+            secret: Secret::parse(spec.key_type, material.expose())?,
         }))
     }
 
@@ -154,91 +142,76 @@ impl Device for OwnDevice {
         new: &Binding,
         without: Usages,
     ) -> Result<SealedKey> {
-        let (mut spec, material) = self.root.unseal(sealed, old)?;
-        spec.usages = spec.usages.without(without);
-        if spec.usages.is_empty() {
-            return Err(invalid("a key needs at least one usage"));
-        }
-        self.root.seal(&spec, new, &material)
+        let (spec, material) = self.root.unseal(sealed, old)?;
+        let spec = spec.without_usages(without)?;
+        self.root.seal(&spec, new, material.expose())
     }
 
     async fn random(&self, out: &mut [u8]) -> Result<()> {
         self.root.cipher()?;
-        getrandom::fill(out).map_err(|_| failed("the system has no random numbers"))
+        random(out)
     }
 
     async fn self_test(&self) -> Result<()> {
         self.root.cipher()?;
         // RFC 4231 section 4.3.
-        let tag = hmac(b"Jefe")
-            .chain_update(b"what do ya want for nothing?")
-            .finalize();
-        match tag.into_bytes()[..4] {
+        let tag = hmac(b"Jefe").chain_update(b"what do ya want for nothing?");
+        match tag.finalize().into_bytes()[..4] {
             [0x5b, 0xdc, 0xc1, 0x46] => Ok(()),
             _ => Err(failed("HMAC-SHA-256 does not give its known answer")),
         }
     }
 
     async fn zeroize(&self) -> Result<()> {
-        *self
-            .root
-            .0
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *self.root.0.write() = None;
         Ok(())
     }
 }
 
+#[derive(Debug)]
 enum Secret {
-    Ec(SigningKey),
-    Hmac(Zeroizing<Vec<u8>>),
+    Ec(SigningKey, PublicKey),
+    Hmac(Hmac<Sha256>),
 }
 
 impl Secret {
     fn parse(key_type: KeyType, material: &[u8]) -> Result<Self> {
-        match key_type {
-            KeyType::EcP256 => SigningKey::from_slice(material)
-                .map(Self::Ec)
-                .map_err(|_| invalid("this is no scalar of P-256")),
-            _ if material.len() == 32 => Ok(Self::Hmac(material.to_vec().into())),
-            _ => Err(invalid("a key for HMAC-SHA-256 has 32 bytes")),
+        if material.len() != KEY_LEN {
+            return Err(invalid("a key of this device has 32 bytes"));
         }
+        if key_type == KeyType::HmacSha256 {
+            return Ok(Self::Hmac(hmac(material)));
+        }
+        let key = SigningKey::from_slice(material);
+        let key = key.map_err(|_| invalid("this is no scalar of P-256"))?;
+        let point = key.verifying_key().to_sec1_point(false);
+        let public = PublicKey::from_raw(key_type, point.as_bytes())?;
+        Ok(Self::Ec(key, public))
     }
 
-    fn public(&self) -> Result<Option<PublicKey>> {
-        let Self::Ec(key) = self else {
-            return Ok(None);
-        };
-        let point = key.verifying_key().to_sec1_point(false);
-        PublicKey::from_raw(KeyType::EcP256, point.as_bytes()).map(Some)
+    fn public(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Ec(_, public) => Some(public),
+            Self::Hmac(_) => None,
+        }
     }
 }
 
 /// A key in use. What is not here, the trait refuses.
+#[derive(Debug)]
 struct OwnKey {
     root: Root,
     spec: KeySpec,
-    public: Option<PublicKey>,
     secret: Secret,
 }
 
 impl OwnKey {
-    /// Whether the key does this: the device lives, the algorithm fits, the usage is there.
-    fn check(&self, operation: Operation, usage: Usage, algorithm: Algorithm) -> Result<()> {
+    /// The secret, if the device lives, the algorithm fits and the usage is there.
+    fn permit(&self, operation: Operation, usage: Usage, algorithm: Algorithm) -> Result<&Secret> {
         self.root.cipher()?;
         self.spec.check(operation, algorithm)?;
-        if !self.spec.usages.contains(usage) {
-            let message = format!("the key may not {}", usage.name());
-            return Err(Error::new(ErrorKind::KeyState, message));
-        }
-        Ok(())
-    }
-
-    fn hmac(&self) -> Result<Hmac<Sha256>> {
-        match &self.secret {
-            Secret::Hmac(key) => Ok(hmac(key)),
-            Secret::Ec(_) => Err(invalid("this key makes no MACs")),
-        }
+        self.spec.check_usage(usage)?;
+        Ok(&self.secret)
     }
 }
 
@@ -249,21 +222,18 @@ impl LoadedKey for OwnKey {
     }
 
     fn public(&self) -> Option<&PublicKey> {
-        self.public.as_ref()
+        self.secret.public()
     }
 
     async fn sign(&self, algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>> {
-        self.check(Operation::Sign, Usage::Sign, algorithm)?;
-        let Secret::Ec(key) = &self.secret else {
-            return Err(invalid("this key does not sign"));
-        };
-        let digest = match input {
-            SignInput::Message(message) => Sha256::digest(message).to_vec(),
-            SignInput::Digest(digest) if digest.len() == 32 => digest.to_vec(),
-            SignInput::Digest(_) => return Err(invalid("a digest for ES256 has 32 bytes")),
-        };
-        let signature: Signature = key.sign_prehash(&digest).map_err(|_| Error::crypto())?;
-        Ok(signature.to_bytes().to_vec())
+        match self.permit(Operation::Sign, Usage::Sign, algorithm)? {
+            Secret::Ec(key, _) => {
+                let signature = key.sign_prehash(&input.digest(algorithm)?);
+                let signature: Signature = signature.map_err(|_| Error::crypto())?;
+                Ok(signature.to_bytes().to_vec())
+            }
+            Secret::Hmac(_) => Err(Error::crypto()),
+        }
     }
 
     async fn verify(
@@ -272,21 +242,30 @@ impl LoadedKey for OwnKey {
         input: SignInput<'_>,
         signature: &[u8],
     ) -> Result<()> {
-        self.check(Operation::Sign, Usage::Verify, algorithm)?;
-        let public = self.public.as_ref().ok_or_else(Error::crypto)?;
-        public.verify(algorithm, input, signature)
+        match self.permit(Operation::Sign, Usage::Verify, algorithm)? {
+            Secret::Ec(_, public) => public.verify(algorithm, input, signature),
+            Secret::Hmac(_) => Err(Error::crypto()),
+        }
     }
 
     async fn mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>> {
-        self.check(Operation::Mac, Usage::Sign, algorithm)?;
-        let mac = self.hmac()?.chain_update(message);
-        Ok(mac.finalize().into_bytes().to_vec())
+        match self.permit(Operation::Mac, Usage::Sign, algorithm)? {
+            Secret::Hmac(mac) => {
+                let tag = mac.clone().chain_update(message).finalize();
+                Ok(tag.into_bytes().to_vec())
+            }
+            Secret::Ec(..) => Err(Error::crypto()),
+        }
     }
 
     async fn verify_mac(&self, algorithm: Algorithm, message: &[u8], tag: &[u8]) -> Result<()> {
-        self.check(Operation::Mac, Usage::Verify, algorithm)?;
-        let verified = self.hmac()?.chain_update(message).verify_slice(tag);
-        verified.map_err(|_| Error::crypto())
+        match self.permit(Operation::Mac, Usage::Verify, algorithm)? {
+            Secret::Hmac(mac) => {
+                let verified = mac.clone().chain_update(message).verify_slice(tag);
+                verified.map_err(|_| Error::crypto())
+            }
+            Secret::Ec(..) => Err(Error::crypto()),
+        }
     }
 }
 
@@ -294,10 +273,8 @@ fn hmac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| failed("the system has no random numbers"))?;
-    Ok(bytes)
+fn random(out: &mut [u8]) -> Result<()> {
+    getrandom::fill(out).map_err(|_| failed("the system has no random numbers"))
 }
 
 fn failed(message: &'static str) -> Error {
@@ -306,21 +283,6 @@ fn failed(message: &'static str) -> Error {
 
 fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
-}
-
-/// Nothing that is in them.
-impl fmt::Debug for OwnDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnDevice").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for OwnKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnKey")
-            .field("spec", &self.spec)
-            .finish_non_exhaustive()
-    }
 }
 
 /// An HSM on the device: an engine puts it together with a store, an audit log and a clock.

@@ -12,7 +12,6 @@ use hsm_core::{
     LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes, Usages,
 };
 
-use crate::error::invalid;
 use crate::health::Health;
 use crate::loaded::SoftKey;
 use crate::memory::{Depth, wiping_stack};
@@ -207,11 +206,8 @@ impl Device for SoftDevice {
     ) -> Result<SealedKey> {
         self.core.health.check()?;
         wiping_stack(Depth::Usual, || {
-            let (mut spec, material) = self.core.unseal(sealed, old)?;
-            spec.usages = spec.usages.without(without);
-            if spec.usages.is_empty() {
-                return Err(invalid("a key needs at least one usage"));
-            }
+            let (spec, material) = self.core.unseal(sealed, old)?;
+            let spec = spec.without_usages(without)?;
             self.core.seal(&spec, new, material.expose())
         })
     }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use hsm_core::limits::DERIVED_LEN_MAX;
 use hsm_core::{
     Algorithm, Binding, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, Error,
-    ErrorKind, KeyFamily, KeySpec, LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey,
-    SecretBytes, SignInput, Usage, WrappedFormat,
+    ErrorKind, KeySpec, LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey, SecretBytes,
+    SignInput, Usage, WrappedFormat,
 };
 
 use crate::device::Core;
@@ -40,7 +40,7 @@ impl SoftKey {
     ) -> Result<&dyn ParsedKey> {
         self.core.check(algorithm)?;
         self.spec.check(operation, algorithm)?;
-        self.check_usage(usage)?;
+        self.spec.check_usage(usage)?;
         Ok(&*self.parsed)
     }
 
@@ -49,26 +49,12 @@ impl SoftKey {
         self.core.check(algorithm)?;
         wrapped::check(algorithm, self.spec.key_type)?;
         self.spec.check_only(algorithm)?;
-        self.check_usage(usage)?;
+        self.spec.check_usage(usage)?;
         Ok(&*self.parsed)
     }
 
     fn depth(&self) -> Depth {
         self.core.provider.depth(self.spec.key_type)
-    }
-
-    fn check_usage(&self, usage: Usage) -> Result<()> {
-        if self.spec.usages.contains(usage) {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::KeyState,
-            format!(
-                "the key may not be used for: {}; it may be used for: {}",
-                usage.name(),
-                self.spec.usages
-            ),
-        ))
     }
 }
 

@@ -408,10 +408,14 @@ impl AnyKey {
     forward! { crate::AnyKey;
         sign(algorithm: Algorithm, input: SignInput<'_>) -> Result<Signature>;
         verify(algorithm: Algorithm, input: SignInput<'_>, signature: &Signature) -> Result<()>;
+        mac(algorithm: Algorithm, message: &[u8]) -> Result<Signature>;
+        verify_mac(algorithm: Algorithm, message: &[u8], tag: &Signature) -> Result<()>;
         encrypt(algorithm: Algorithm, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted>;
         decrypt(algorithm: Algorithm, data: &Encrypted, aad: &[u8]) -> Result<SecretBytes>;
         wrap(algorithm: Algorithm, key: &[u8]) -> Result<Wrapped>;
         unwrap(algorithm: Algorithm, wrapped: &Wrapped) -> Result<SecretBytes>;
+        agree(algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes>;
+        derive(algorithm: Algorithm, salt_or_label: &[u8], info_or_context: &[u8], len: usize) -> Result<SecretBytes>;
         encapsulate(algorithm: Algorithm) -> Result<(Encapsulation, SecretBytes)>;
         decapsulate(algorithm: Algorithm, ciphertext: &Encapsulation) -> Result<SecretBytes>;
     }

@@ -517,7 +517,10 @@ impl<A: Derivation> Key<A> {
     ///
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) above 1 KiB.
     pub async fn hkdf(&self, salt: &[u8], info: &[u8], len: usize) -> Result<SecretBytes> {
-        self.derive(A::HKDF, salt, info, len).await
+        let derived = self
+            .session
+            .derived(self.key.clone(), A::HKDF, salt, info, len);
+        derived.await
     }
 
     /// Derives `len` bytes with the counter-mode KDF of NIST SP 800-108.
@@ -526,24 +529,10 @@ impl<A: Derivation> Key<A> {
     ///
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) above 1 KiB.
     pub async fn kbkdf(&self, label: &[u8], context: &[u8], len: usize) -> Result<SecretBytes> {
-        self.derive(A::KBKDF, label, context, len).await
-    }
-
-    async fn derive(
-        &self,
-        algorithm: Algorithm,
-        salt_or_label: &[u8],
-        info_or_context: &[u8],
-        len: usize,
-    ) -> Result<SecretBytes> {
-        let request = Request::Derive {
-            key: self.key.clone(),
-            algorithm,
-            salt_or_label,
-            info_or_context,
-            len,
-        };
-        self.session.secret(request).await
+        let derived = self
+            .session
+            .derived(self.key.clone(), A::KBKDF, label, context, len);
+        derived.await
     }
 }
 
@@ -667,6 +656,60 @@ impl AnyKey {
         self.key.session.done(request).await
     }
 
+    /// Computes a message authentication code.
+    ///
+    /// ```
+    /// use hsm_client::{Algorithm, KeySpec, KeyType, Usage, Usages};
+    ///
+    /// # pollster::block_on(async {
+    /// # let hsm = hsm_client::Hsm::create("memory:", hsm_client::Setup::new("admin", "a long password")).await?;
+    /// # let admin = hsm.login("admin", "a long password").await?;
+    /// # admin.create_user("app", "another password").await?;
+    /// # admin.assign_role(hsm_client::BuiltInRole::CryptoUser, "app", hsm_client::Scope::Keys).await?;
+    /// # let session = hsm.login("app", "another password").await?;
+    /// let usages = Usages::of(&[Usage::Sign, Usage::Verify]);
+    /// let spec = KeySpec::new(KeyType::HmacSha256, usages)?;
+    /// let key = session.create_any("cookies", spec).await?;
+    /// let tag = key.mac(Algorithm::Hs256, b"user=alice").await?;
+    /// key.verify_mac(Algorithm::Hs256, b"user=alice", &tag).await?;
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key.
+    pub async fn mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Signature> {
+        self.key
+            .session
+            .signature(Request::Mac {
+                key: self.key.key.clone(),
+                algorithm,
+                message,
+            })
+            .await
+    }
+
+    /// Checks a message authentication code, in constant time.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoFailed`](ErrorKind::CryptoFailed) if it is not right.
+    pub async fn verify_mac(
+        &self,
+        algorithm: Algorithm,
+        message: &[u8],
+        tag: &Signature,
+    ) -> Result<()> {
+        let request = Request::VerifyMac {
+            key: self.key.maker(tag.version),
+            algorithm,
+            message,
+            tag: &tag.bytes,
+        };
+        self.key.session.done(request).await
+    }
+
     /// Encrypts.
     ///
     /// # Errors
@@ -728,6 +771,84 @@ impl AnyKey {
             wrapped: &wrapped.bytes,
         };
         self.key.session.secret(request).await
+    }
+
+    /// Agrees on a shared secret with the holder of `peer`. Put it through a KDF before use.
+    ///
+    /// ```
+    /// use hsm_client::{Algorithm, KeySpec, KeyType, Usage, Usages};
+    ///
+    /// # pollster::block_on(async {
+    /// # let hsm = hsm_client::Hsm::create("memory:", hsm_client::Setup::new("admin", "a long password")).await?;
+    /// # let admin = hsm.login("admin", "a long password").await?;
+    /// # admin.create_user("app", "another password").await?;
+    /// # admin.assign_role(hsm_client::BuiltInRole::CryptoUser, "app", hsm_client::Scope::Keys).await?;
+    /// # let session = hsm.login("app", "another password").await?;
+    /// let spec = KeySpec::new(KeyType::X25519, Usages::of(&[Usage::DeriveBits]))?;
+    /// let alice = session.create_any("alice", spec).await?;
+    /// let bob = session.create_any("bob", spec).await?;
+    /// let (to_alice, to_bob) = (alice.handle().public_key().await?, bob.handle().public_key().await?);
+    /// let secret = alice.agree(Algorithm::EcdhEs, &to_bob).await?;
+    /// let from_there = bob.agree(Algorithm::EcdhEs, &to_alice).await?;
+    /// assert_eq!(secret.expose(), from_there.expose());
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key, or `peer` is of another curve.
+    pub async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
+        let request = Request::Agree {
+            key: self.key.key.clone(),
+            algorithm,
+            peer,
+        };
+        self.key.session.secret(request).await
+    }
+
+    /// Derives `len` bytes, with HKDF (RFC 5869) from a salt and an info, or with the counter-mode KDF of NIST
+    /// SP 800-108 from a label and a context.
+    ///
+    /// ```
+    /// use hsm_client::{Algorithm, KeySpec, KeyType, Usage, Usages};
+    ///
+    /// # pollster::block_on(async {
+    /// # let hsm = hsm_client::Hsm::create("memory:", hsm_client::Setup::new("admin", "a long password")).await?;
+    /// # let admin = hsm.login("admin", "a long password").await?;
+    /// # admin.create_user("app", "another password").await?;
+    /// # admin.assign_role(hsm_client::BuiltInRole::CryptoUser, "app", hsm_client::Scope::Keys).await?;
+    /// # let session = hsm.login("app", "another password").await?;
+    /// let spec = KeySpec::new(KeyType::Kdk256, Usages::of(&[Usage::DeriveKey]))?;
+    /// let key = session.create_any("tenants", spec).await?;
+    /// let by_hkdf = key.derive(Algorithm::HkdfSha256, b"salt", b"tenant 7", 32).await?;
+    /// let by_kbkdf = key.derive(Algorithm::KbkdfHmacSha256, b"label", b"tenant 7", 32).await?;
+    /// assert_eq!((by_hkdf.len(), by_kbkdf.len()), (32, 32));
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `algorithm` does not fit the key,
+    /// [`LimitExceeded`](ErrorKind::LimitExceeded) above 1 KiB.
+    pub async fn derive(
+        &self,
+        algorithm: Algorithm,
+        salt_or_label: &[u8],
+        info_or_context: &[u8],
+        len: usize,
+    ) -> Result<SecretBytes> {
+        self.key
+            .session
+            .derived(
+                self.key.key.clone(),
+                algorithm,
+                salt_or_label,
+                info_or_context,
+                len,
+            )
+            .await
     }
 
     /// Makes a shared secret and encapsulates it.
@@ -799,6 +920,24 @@ impl Session {
             )),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn derived(
+        &self,
+        key: KeyRef,
+        algorithm: Algorithm,
+        salt_or_label: &[u8],
+        info_or_context: &[u8],
+        len: usize,
+    ) -> Result<SecretBytes> {
+        self.secret(Request::Derive {
+            key,
+            algorithm,
+            salt_or_label,
+            info_or_context,
+            len,
+        })
+        .await
     }
 
     async fn encrypted(

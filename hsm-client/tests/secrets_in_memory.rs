@@ -6,10 +6,6 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[expect(dead_code, reason = "nobody is killed here")]
-#[path = "support/child.rs"]
-mod child;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -24,7 +20,6 @@ use argon2::{Argon2, Block, Params, Version};
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
-use child::Child;
 use hkdf::Hkdf;
 use hsm_client::blocking::{Hsm, Key, Session};
 use hsm_client::kinds::{
@@ -39,6 +34,7 @@ use hsm_client::{
     Scope, SecretBytes, Setup,
 };
 use hsm_testkit::ManualClock;
+use hsm_testkit::process::{self, Child};
 use memchr::memmem;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::Sha256;
@@ -517,14 +513,14 @@ struct Hands {
 #[test]
 #[ignore = "plays a role"]
 fn holder() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
-    child::report(std::process::id());
+    process::report(std::process::id());
     let mut hands = Hands::default();
     loop {
-        let order = child::told();
-        child::report(match hands.obey(&arguments[0], &order) {
+        let order = process::told();
+        process::report(match hands.obey(&arguments[0], &order) {
             Ok(None) => "done".to_owned(),
             Ok(Some(answer)) => answer,
             Err(error) => error.to_string(),

@@ -4,16 +4,11 @@
 //! `HSM_CRASH_LOOPS` sets how often a process is killed: 60 times if it is not set.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[expect(dead_code, reason = "this file tells its children nothing")]
-#[path = "support/child.rs"]
-mod child;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use child::Child;
 use hsm_client::blocking::{Hsm, Session};
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::lifecycle::{Event, State};
@@ -21,6 +16,7 @@ use hsm_client::{
     AttributesUpdate, BuiltInRole, DataAction, ErrorKind, KeyInfo, Page, PageRequest, PublicKey,
     Result, Scope, Setup, Signature, audit,
 };
+use hsm_testkit::process::{self, Child};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -344,7 +340,7 @@ fn assert_may_be(act: &Act, known: Option<&Key>, is: Option<&Key>) {
 #[test]
 #[ignore = "a role"]
 fn act() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let mut dice = Dice(arguments[1].parse().unwrap());
@@ -387,10 +383,10 @@ fn act() {
             (_, Some(name)) if !live[&name] => ("sign", name),
             _ => continue,
         };
-        child::report(format!("? {what} {name}"));
+        process::report(format!("? {what} {name}"));
         let result =
             do_one(&app, what, &name).unwrap_or_else(|error| panic!("{what} {name}: {error:?}"));
-        child::report(format!("! {what} {name} {result}"));
+        process::report(format!("! {what} {name} {result}"));
         match what {
             "create" => drop(live.insert(name, false)),
             "suspend" | "resume" => drop(live.insert(name, what == "suspend")),
@@ -450,16 +446,16 @@ fn do_one(app: &Session, what: &str, name: &str) -> Result<String> {
 #[test]
 #[ignore = "a role"]
 fn create() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
-    child::report("begin");
+    process::report("begin");
     Hsm::create(
         &url(Path::new(&arguments[0])),
         Setup::new("admin", PASSWORD),
     )
     .unwrap();
-    child::report("created");
+    process::report("created");
 }
 
 fn open(path: &Path) -> Hsm {

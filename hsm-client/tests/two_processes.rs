@@ -2,12 +2,8 @@
 //! changes exclude each other.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[path = "support/child.rs"]
-mod child;
-
 use std::path::{Path, PathBuf};
 
-use child::Child;
 use hsm_client::blocking::{Hsm, Session};
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::lifecycle::{Event, State};
@@ -15,6 +11,7 @@ use hsm_client::{
     AttributesUpdate, BuiltInRole, DataAction, Error, ErrorKind, OpenOptions, PageRequest, Result,
     Scope, Setup, Tags, UserUpdate, audit,
 };
+use hsm_testkit::process::{self, Child};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -291,14 +288,14 @@ fn zeroization_by_one_is_the_end_for_the_other() {
 #[test]
 #[ignore = "a role"]
 fn serve() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let hsm = open(Path::new(&arguments[0]));
     let session = hsm.login(&arguments[1], PASSWORD).unwrap();
-    child::report("ready");
+    process::report("ready");
     loop {
-        child::report(obey(&session, &child::told()));
+        process::report(obey(&session, &process::told()));
     }
 }
 

@@ -4,10 +4,11 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use crate::algorithm::{Algorithm, Operation};
+use crate::algorithm::{Algorithm, Hash, Operation};
 use crate::capability::Capabilities;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, invalid};
 use crate::key::{Binding, KeySpec, PublicKey, SealedKey, Usages};
 use crate::secret::SecretBytes;
 
@@ -331,6 +332,42 @@ impl<'a> SignInput<'a> {
     pub const fn as_bytes(self) -> &'a [u8] {
         match self {
             Self::Digest(bytes) | Self::Message(bytes) => bytes,
+        }
+    }
+
+    /// What `algorithm` signs: the digest, or the message hashed.
+    ///
+    /// ```
+    /// use hsm_core::{Algorithm, ErrorKind, SignInput};
+    ///
+    /// let digest = SignInput::Message(b"pay 100 to Alice").digest(Algorithm::Es256)?;
+    /// assert_eq!(SignInput::Digest(&digest).digest(Algorithm::Es256)?, digest);
+    /// let error = SignInput::Digest(&digest).digest(Algorithm::Es384).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a digest of the wrong length, or if `algorithm` signs
+    /// messages only, as EdDSA and ML-DSA do.
+    pub fn digest(self, algorithm: Algorithm) -> Result<Vec<u8>> {
+        let hash = algorithm
+            .hash()
+            .ok_or_else(|| invalid(format!("{algorithm} signs messages only")))?;
+        match self {
+            Self::Digest(digest) if digest.len() == hash.output_len() => Ok(digest.to_vec()),
+            Self::Digest(digest) => Err(invalid(format!(
+                "a digest for {algorithm} has {} bytes, not {}",
+                hash.output_len(),
+                digest.len()
+            ))),
+            Self::Message(message) => match hash {
+                Hash::Sha256 => Ok(Sha256::digest(message).to_vec()),
+                Hash::Sha384 => Ok(Sha384::digest(message).to_vec()),
+                Hash::Sha512 => Ok(Sha512::digest(message).to_vec()),
+                Hash::Sha1 => Err(invalid("SHA-1 signs nothing")),
+            },
         }
     }
 }

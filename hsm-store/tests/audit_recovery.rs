@@ -2,15 +2,11 @@
 //! missing or changed is put aside or named, and the rest verifies.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[path = "support/child.rs"]
-mod child;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use child::Child;
 use hsm_core::audit::{
     AuditSink, ChainHead, Event, Flaw, RequestId, StreamId, StreamVerifier, Verified, verify_stream,
 };
@@ -18,6 +14,7 @@ use hsm_core::policy::DataAction;
 use hsm_core::{ErrorKind, KeyType, PublicKey, Timestamp};
 use hsm_store::{AuditLog, read_stream_files};
 use hsm_testkit::ManualClock;
+use hsm_testkit::process::{self, Child};
 
 #[test]
 fn every_appended_record_survives_kill_9() {
@@ -58,13 +55,13 @@ fn every_appended_record_survives_kill_9() {
 #[test]
 #[ignore = "a role for the process that is killed"]
 fn append_until_killed() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let log = open(Path::new(&arguments[0]));
     for number in 1.. {
         log.append(&event(number)).unwrap();
-        child::report(number);
+        process::report(number);
     }
 }
 

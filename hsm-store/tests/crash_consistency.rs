@@ -4,17 +4,14 @@
 //! `HSM_STORE_KILLS` says how often.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[path = "support/child.rs"]
-mod child;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use child::Child;
 use futures_executor::block_on;
 use hsm_core::{Space, Store};
 use hsm_store::EmbeddedStore;
+use hsm_testkit::process::{self, Child};
 
 #[test]
 fn every_acknowledged_record_survives_kill_9_whole() {
@@ -65,7 +62,7 @@ fn check(path: &Path, acknowledged: u64, round: u64) {
 #[test]
 #[ignore = "a role for the process that is killed"]
 fn write_until_killed() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let store = EmbeddedStore::open(&arguments[0]).unwrap();
@@ -80,7 +77,7 @@ fn write_until_killed() {
             records.put(Space::Tree, &number.to_be_bytes(), &value_of(number))
         })))
         .unwrap();
-        child::report(number.load(Ordering::SeqCst));
+        process::report(number.load(Ordering::SeqCst));
     }
 }
 
@@ -114,12 +111,12 @@ fn a_store_appears_whole_or_not_at_all() {
 #[test]
 #[ignore = "a role for the process that is killed"]
 fn create_and_wait() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
-    child::report("ready");
+    process::report("ready");
     let store = EmbeddedStore::create(&arguments[0]).unwrap();
-    child::wait();
+    process::told();
     drop(store);
 }
 

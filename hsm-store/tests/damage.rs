@@ -1,18 +1,15 @@
 //! Promise: a store that is broken, foreign, newer or read-only says so, panics never, and gives what can still be read.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[path = "support/child.rs"]
-mod child;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
-use child::Child;
 use futures_executor::block_on;
 use hsm_core::{ErrorKind, Result, Space, Store};
 use hsm_store::EmbeddedStore;
+use hsm_testkit::process::{self, Child};
 use rusqlite::Connection;
 
 const RECORDS: u32 = 300;
@@ -189,12 +186,12 @@ fn open_without_privileges(folder: &Path, mode: u32, path: &Path) -> Option<Stri
 #[test]
 #[ignore = "a role"]
 fn open_once() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     match EmbeddedStore::open(&arguments[0]) {
-        Ok(_) => child::report("opened"),
-        Err(error) => child::report(format!("{:?} {error}", error.kind())),
+        Ok(_) => process::report("opened"),
+        Err(error) => process::report(format!("{:?} {error}", error.kind())),
     }
 }
 

@@ -2,13 +2,10 @@
 //! transactions exclude each other.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-#[path = "support/child.rs"]
-mod child;
-
-use child::Child;
 use futures_executor::block_on;
 use hsm_core::{Error, ErrorKind, Result, Space, Store, Transaction};
 use hsm_store::EmbeddedStore;
+use hsm_testkit::process::{self, Child};
 
 #[test]
 fn a_change_is_seen_at_the_next_call_of_version() {
@@ -20,7 +17,7 @@ fn a_change_is_seen_at_the_next_call_of_version() {
     for number in 0..200_u32 {
         // Nothing has happened yet, and asking often is no reason to miss what will.
         assert_eq!(store.version().unwrap(), version);
-        child.go_on();
+        child.tell("");
         assert_eq!(child.report().unwrap(), "written");
         let now = store.version().unwrap();
         assert_ne!(now, version, "change {number} went unseen");
@@ -37,7 +34,7 @@ fn what_one_rolled_back_is_no_change_to_the_other() {
     let mut child = Child::start("fail_when_told", &[path.to_str().unwrap()]);
     let version = store.version().unwrap();
     for _ in 0..20 {
-        child.go_on();
+        child.tell("");
         assert_eq!(child.report().unwrap(), "failed");
         assert_eq!(store.version().unwrap(), version);
     }
@@ -51,7 +48,7 @@ fn of_two_that_create_the_same_record_one_wins() {
     let mut child = Child::start("create_when_told", &[path.to_str().unwrap()]);
     let mut won = 0;
     for number in 0..200_u32 {
-        child.go_on();
+        child.tell("");
         let here = create(&store, number, b"parent");
         let there = child.report().unwrap();
         match here {
@@ -128,48 +125,48 @@ fn two_handles_in_one_process_are_as_two_processes() {
 #[test]
 #[ignore = "a role"]
 fn write_when_told() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let store = EmbeddedStore::open(&arguments[0]).unwrap();
     for number in 0_u32.. {
-        child::wait();
+        process::told();
         put(&store, b"number", &number.to_be_bytes()).unwrap();
-        child::report("written");
+        process::report("written");
     }
 }
 
 #[test]
 #[ignore = "a role"]
 fn fail_when_told() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let store = EmbeddedStore::open(&arguments[0]).unwrap();
     loop {
-        child::wait();
+        process::told();
         transact(&store, |records| {
             records.put(Space::Keys, b"a", b"1")?;
             Err(Error::new(ErrorKind::Denied, "no"))
         })
         .unwrap_err();
-        child::report("failed");
+        process::report("failed");
     }
 }
 
 #[test]
 #[ignore = "a role"]
 fn create_when_told() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let store = EmbeddedStore::open(&arguments[0]).unwrap();
     for number in 0_u32.. {
-        child::wait();
+        process::told();
         match create(&store, number, b"child") {
-            Ok(()) => child::report("created"),
-            Err(error) if error.kind() == ErrorKind::Conflict => child::report("conflict"),
-            Err(error) => child::report(error),
+            Ok(()) => process::report("created"),
+            Err(error) if error.kind() == ErrorKind::Conflict => process::report("conflict"),
+            Err(error) => process::report(error),
         }
     }
 }
@@ -177,14 +174,14 @@ fn create_when_told() {
 #[test]
 #[ignore = "a role"]
 fn count_to_300() {
-    let Some(arguments) = child::arguments() else {
+    let Some(arguments) = process::arguments() else {
         return;
     };
     let store = EmbeddedStore::open(&arguments[0]).unwrap();
     for _ in 0..300 {
         increment(&store).unwrap();
     }
-    child::report("done");
+    process::report("done");
 }
 
 fn create(store: &EmbeddedStore, number: u32, value: &'static [u8]) -> Result<()> {

@@ -21,6 +21,7 @@
 //! | keep records in memory, or have a model to compare with | [`MemoryStore`] |
 //! | see what was audited | [`MemoryAudit`] |
 //! | turn the clock, also backwards | [`ManualClock`] |
+//! | kill a process in the middle of its work, or have several | [`process`] |
 //! | lose a request or a reply, stall, tear, run out of space, return garbage | [`FaultyDevice`], [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
 //! | generate specs, names and records | [`strategies`] |
 //! | run published vectors through a service | `vectors` |
@@ -40,6 +41,7 @@ pub mod linear;
 mod manual_clock;
 mod memory;
 mod model;
+pub mod process;
 pub mod service;
 pub mod strategies;
 pub mod suite;

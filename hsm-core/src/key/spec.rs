@@ -306,6 +306,59 @@ impl KeySpec {
         }
     }
 
+    /// Checks that the key may be used for `usage`.
+    ///
+    /// ```
+    /// use hsm_core::{ErrorKind, KeySpec, KeyType, Usage, Usages};
+    ///
+    /// let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign]))?;
+    /// spec.check_usage(Usage::Sign)?;
+    /// let error = spec.check_usage(Usage::Verify).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::KeyState);
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`KeyState`](crate::ErrorKind::KeyState), naming the usages that there are.
+    pub fn check_usage(&self, usage: Usage) -> Result<()> {
+        if self.usages.contains(usage) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::KeyState,
+            format!(
+                "the key may not be used for: {}; it may be used for: {}",
+                usage.name(),
+                self.usages
+            ),
+        ))
+    }
+
+    /// The same key without some of its usages: what [`reseal`](crate::Device::reseal) seals.
+    ///
+    /// ```
+    /// use hsm_core::{KeySpec, KeyType, Usage, Usages};
+    ///
+    /// let (sign, verify) = (Usages::of(&[Usage::Sign]), Usages::of(&[Usage::Verify]));
+    /// let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign, Usage::Verify]))?;
+    /// let rest = spec.without_usages(sign)?;
+    /// assert_eq!(rest.usages, verify);
+    /// assert!(rest.without_usages(verify).is_err());
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if none is left.
+    pub fn without_usages(self, without: Usages) -> Result<Self> {
+        let usages = self.usages.without(without);
+        match usages.is_empty() {
+            true => Err(invalid("a key needs at least one usage")),
+            false => Ok(Self { usages, ..self }),
+        }
+    }
+
     /// The same key with other usages.
     ///
     /// # Errors

@@ -276,6 +276,7 @@ fn operate(key: &Which, operation: Use, text: &str) -> String {
         Use::Agree => format!(
             "Request::Agree {{ {head}, peer: &PublicKey::from_raw(KeyType::X25519, {PEER:?})? }}"
         ),
+        Use::Encapsulate => format!("Request::Encapsulate {{ {head} }}"),
     }
 }
 
@@ -299,6 +300,7 @@ fn check(key: &Which, made: &Made, product: usize, edited: bool) -> String {
             format!("Request::Decrypt {{ {head}, ciphertext: {whole}, aad: {aad} }}")
         }
         Use::Wrap => format!("Request::Unwrap {{ {head}, wrapped: {shown} }}"),
+        Use::Encapsulate => format!("Request::Decapsulate {{ {head}, ciphertext: {shown} }}"),
         _ => format!(
             "Request::Verify {{ {head}, input: SignInput::Message({text}), signature: {shown} }}"
         ),

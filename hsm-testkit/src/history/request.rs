@@ -322,6 +322,7 @@ fn operate<'a>(
             algorithm,
             peer: parts.peer.as_ref().ok_or_else(super::impossible)?,
         },
+        Use::Encapsulate => Request::Encapsulate { key, algorithm },
     })
 }
 
@@ -353,6 +354,11 @@ fn check(key: KeyRef, made: Made, parts: &Parts) -> Result<Request<'_>> {
             algorithm,
             wrapped: &parts.bytes,
         },
+        Use::Encapsulate => Request::Decapsulate {
+            key,
+            algorithm,
+            ciphertext: &parts.bytes,
+        },
         Use::Derive | Use::Agree => return Err(super::impossible()),
     })
 }
@@ -367,6 +373,7 @@ impl Use {
             Self::Wrap => Algorithm::A256Kwp,
             Self::Derive => Algorithm::HkdfSha256,
             Self::Agree => Algorithm::EcdhEs,
+            Self::Encapsulate => Algorithm::XWing,
         }
     }
 }

@@ -429,6 +429,7 @@ impl<S: Subject> Run<S> {
             KeyType::HmacSha256 => Use::Mac,
             KeyType::Kdk256 => Use::Derive,
             KeyType::X25519 => Use::Agree,
+            KeyType::XWing => Use::Encapsulate,
             _ => Use::Sign,
         }
     }

@@ -111,7 +111,7 @@ pub(super) enum Act {
         operation: Use,
         text: &'static str,
     },
-    /// Verifies, decrypts or unwraps what an earlier step made, 0 the last one; with the version that made it if no key is given.
+    /// Verifies, decrypts, unwraps or decapsulates what an earlier step made, 0 the last one; with the version that made it if no key is given.
     Check {
         product: usize,
         key: Option<Which>,
@@ -184,16 +184,19 @@ pub(super) enum Kind {
     Derivation,
     /// Agrees, X25519.
     Agreement,
+    /// Encapsulates and decapsulates, X-Wing.
+    Encapsulation,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Signing,
         Self::Encryption,
         Self::Mac,
         Self::Transport,
         Self::Derivation,
         Self::Agreement,
+        Self::Encapsulation,
     ];
 
     /// A kind whose keys are plain bytes. Not for transport: who knows a wrapping key in clear can unwrap what it wraps.
@@ -201,7 +204,7 @@ impl Kind {
         match self {
             Self::Signing => Self::Mac,
             Self::Transport => Self::Encryption,
-            Self::Agreement => Self::Derivation,
+            Self::Agreement | Self::Encapsulation => Self::Derivation,
             other => other,
         }
     }
@@ -213,6 +216,7 @@ impl Kind {
             Self::Mac => KeyType::HmacSha256,
             Self::Derivation => KeyType::Kdk256,
             Self::Agreement => KeyType::X25519,
+            Self::Encapsulation => KeyType::XWing,
         }
     }
 
@@ -228,6 +232,7 @@ impl Kind {
             Self::Transport => Usages::of(&[Usage::Import, Usage::Export]),
             Self::Derivation => Usages::of(&[Usage::DeriveKey]),
             Self::Agreement => Usages::of(&[Usage::DeriveBits]),
+            Self::Encapsulation => Usages::of(&[Usage::Encapsulate, Usage::Decapsulate]),
         }
     }
 }
@@ -291,6 +296,7 @@ pub(super) enum Use {
     Wrap,
     Derive,
     Agree,
+    Encapsulate,
 }
 
 /// A role.
@@ -680,6 +686,7 @@ fn change() -> impl Strategy<Value = Change> {
         Usages::of(&[Usage::Verify]),
         Usages::of(&[Usage::Decrypt, Usage::UnwrapKey]),
         Usages::of(&[Usage::Export]),
+        Usages::of(&[Usage::Decapsulate]),
     ]);
     let mut events = Event::ALL.to_vec();
     events.extend([Event::Suspend, Event::Suspend, Event::Resume]);
@@ -713,7 +720,14 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn operation() -> impl Strategy<Value = Use> {
-    let others = vec![Use::Sign, Use::Mac, Use::Encrypt, Use::Wrap, Use::Derive];
+    let others = vec![
+        Use::Sign,
+        Use::Mac,
+        Use::Encrypt,
+        Use::Wrap,
+        Use::Derive,
+        Use::Encapsulate,
+    ];
     prop_oneof![8 => Just(Use::Natural), 1 => Just(Use::Wrap), 1 => select(others)]
 }
 

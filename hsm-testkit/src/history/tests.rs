@@ -101,10 +101,19 @@ fn forgets_to_take_roles_away(request: Request<'_>) -> Request<'_> {
     }
 }
 
+/// Makes a secret where it shall find one.
+fn never_decapsulates(request: Request<'_>) -> Request<'_> {
+    match request {
+        Request::Decapsulate { key, algorithm, .. } => Request::Encapsulate { key, algorithm },
+        other => other,
+    }
+}
+
 #[test]
 fn a_wrong_service_is_found_out_in_a_few_steps() {
-    let cases: [(Mistakes, Histories, &str); 3] = [
+    let cases: [(Mistakes, Histories, &str); 4] = [
         (never_suspends, Histories::of_keys(), "Event::Suspend"),
+        (never_decapsulates, Histories::of_keys(), "Decapsulate"),
         (mixes_listings_up, Histories::of_keys(), "ListDeletedKeys"),
         (
             forgets_to_take_roles_away,

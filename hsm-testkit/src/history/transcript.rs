@@ -12,7 +12,8 @@ use hsm_core::{
 /// Writes down what a service answers, so that the answers of two services can be compared.
 ///
 /// What every service chooses as it likes gets a number in the order of its first appearance: the first version of a key
-/// is `v1` whatever its id. Signatures, ciphertexts and wrapped keys are kept, for later requests, and not compared.
+/// is `v1` whatever its id. Signatures, ciphertexts, encapsulations and wrapped keys are kept, for later requests, and
+/// not compared.
 ///
 /// ```
 /// use hsm_core::{Error, ErrorKind};
@@ -76,6 +77,15 @@ impl Transcript {
                 self.products.push(Product::Bytes(bytes.clone()));
                 format!("wrapped by {}", self.version_seen(*version))
             }
+            Response::Encapsulated {
+                encapsulated,
+                version,
+            } => {
+                let ciphertext = encapsulated.ciphertext.clone();
+                self.products.push(Product::Bytes(ciphertext));
+                let secret = self.secret(encapsulated.secret.expose());
+                format!("encapsulated to {}: {secret}", self.version_seen(*version))
+            }
             Response::Secret(secret) => self.secret(secret.expose()),
             Response::RoleDefinitions(roles) => {
                 let custom = roles.iter().filter(|role| {
@@ -121,7 +131,7 @@ impl Transcript {
         found.copied().ok_or_else(unseen)
     }
 
-    /// The signature, MAC or wrapped key that was made as the `number`th of all, ciphertexts counted; 0 is the first.
+    /// The signature, MAC, wrapped key or encapsulation that was made as the `number`th of all, ciphertexts counted; 0 is the first.
     ///
     /// # Errors
     ///

@@ -6,9 +6,9 @@ use hsm_core::lifecycle::State;
 use hsm_core::limits::{KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, ROTATION_RETRY};
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
-    Algorithm, Attributes, AttributesUpdate, Ciphertext, Deletion, Error, ErrorKind, KeyInfo,
-    KeyName, KeyRef, KeySpec, NewKeyParameters, Operation, Origin, Page, PageRequest, Request,
-    Response, Result, SecretBytes, SignInput, Timestamp, Usage, VersionId, WrappedFormat,
+    Algorithm, Attributes, AttributesUpdate, Ciphertext, Deletion, Encapsulated, Error, ErrorKind,
+    KeyInfo, KeyName, KeyRef, KeySpec, NewKeyParameters, Operation, Origin, Page, PageRequest,
+    Request, Response, Result, SecretBytes, SignInput, Timestamp, Usage, VersionId, WrappedFormat,
 };
 
 use super::{World, lifecycle, refuse};
@@ -406,6 +406,33 @@ impl World {
                 let number = self.number(made);
                 Ok(Response::Secret(stretch(number, key_type.byte_len())))
             }
+            Request::Encapsulate { key, algorithm } => {
+                let (usage, operation) = (Usage::Encapsulate, Operation::Encapsulate);
+                let key = self.ready(now, &key, usage, operation, algorithm)?;
+                let secret = self.next();
+                let made = Made::new(operation, algorithm, &key, &secret.to_be_bytes());
+                let encapsulated = Encapsulated {
+                    ciphertext: encapsulation(self.number(made), algorithm),
+                    secret: stretch(secret, SHARED_SECRET_LEN),
+                };
+                Ok(Response::Encapsulated {
+                    encapsulated,
+                    version: key.id,
+                })
+            }
+            Request::Decapsulate {
+                key,
+                algorithm,
+                ciphertext,
+            } => {
+                let (usage, operation) = (Usage::Decapsulate, Operation::Encapsulate);
+                let key = self.ready(now, &key, usage, operation, algorithm)?;
+                if Some(ciphertext.len()) != algorithm.encapsulation_len() {
+                    return Err(refuse(ErrorKind::InvalidInput, "of another length"));
+                }
+                let secret = self.shared(&key, algorithm, ciphertext);
+                Ok(Response::Secret(stretch(secret, SHARED_SECRET_LEN)))
+            }
             Request::Derive {
                 key,
                 algorithm,
@@ -425,6 +452,25 @@ impl World {
             }
             _ => Err(refuse(ErrorKind::Unsupported, "the model does not know it")),
         }
+    }
+
+    /// The number of the secret that `ciphertext` encapsulates to `key`. One that was not made for the key stands for a
+    /// secret of its own.
+    fn shared(&mut self, key: &Version, algorithm: Algorithm, ciphertext: &[u8]) -> u128 {
+        let sent = self.made.iter().zip(MADE..).find_map(|(made, number)| {
+            let to_it = made.by == Operation::Encapsulate && made.material == key.material;
+            let secret = made.input.as_slice().try_into().ok()?;
+            (to_it && encapsulation(number, algorithm) == ciphertext)
+                .then_some(u128::from_be_bytes(secret))
+        });
+        sent.unwrap_or_else(|| {
+            self.number(Made::new(
+                Operation::Encapsulate,
+                algorithm,
+                key,
+                ciphertext,
+            ))
+        })
     }
 
     /// The version, if its state and usages allow `usage` and the algorithm is right.
@@ -619,11 +665,20 @@ fn stretch(number: u128, len: usize) -> SecretBytes {
     SecretBytes::from(bytes.into_iter().cycle().take(len).collect::<Vec<_>>())
 }
 
+/// What the number is as a ciphertext of `algorithm`.
+fn encapsulation(number: u128, algorithm: Algorithm) -> Vec<u8> {
+    let len = algorithm.encapsulation_len().unwrap_or_default();
+    stretch(number, len).expose().to_vec()
+}
+
 fn nowhere() -> Error {
     refuse(ErrorKind::NotFound, "there is none")
 }
 
 /// Where the numbers of what was made begin: far from those of everything else.
 const MADE: u128 = 1 << 100;
+
+/// Length of a shared secret, in bytes (FIPS 203 table 3).
+const SHARED_SECRET_LEN: usize = 32;
 
 const DAY: u64 = Duration::from_hours(24).as_secs();

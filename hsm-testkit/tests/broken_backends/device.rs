@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use hsm_backend_soft::SoftDevice;
 use hsm_core::{
-    Algorithm, Binding, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Device, Error,
-    ErrorKind, KeySpec, KeyType, LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes,
-    SignInput, Usage, Usages, WrappedFormat,
+    Algorithm, Binding, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Device,
+    Encapsulated, Error, ErrorKind, KeySpec, KeyType, LoadedKey, NewKey, PublicKey, Result,
+    SealedKey, SecretBytes, SignInput, Usage, Usages, WrappedFormat,
 };
 use hsm_testkit::suite::{self, Case};
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ enum Flaw {
     BlocksItsPoller,
     /// Names a key type that it does not have.
     ClaimsTooMuch,
+    /// Cuts encapsulations to their length, or fills them up.
+    CutsEncapsulations,
     /// Says what was wrong with a ciphertext.
     ExplainsFailures,
     /// Makes a digest of any length fit.
@@ -40,6 +42,8 @@ enum Flaw {
     LeaksHandles,
     /// Shows imported keys in `Debug`.
     PrintsKeys,
+    /// Fails where an encapsulation was not made for the key.
+    RejectsAloud,
     /// Uses one IV for everything.
     RepeatsIvs,
     /// Has a random generator that starts anew each time.
@@ -61,6 +65,9 @@ super::caught! { cases(Flaw):
     ],
     capabilities: ClaimsTooMuch by [
         "generated_keys_load_and_say_what_they_are": "generate a key of type RSA-2048",
+    ],
+    encapsulation_lengths: CutsEncapsulations by [
+        "encapsulations_of_the_wrong_length_are_refused": "a ciphertext of the wrong length is InvalidInput",
     ],
     explanations: ExplainsFailures by [
         "edited_ciphertexts_are_refused": "CryptoFailed says no reason",
@@ -84,6 +91,9 @@ super::caught! { cases(Flaw):
     ],
     debug_output: PrintsKeys by [
         "debug_output_shows_no_key": "Debug",
+    ],
+    rejections: RejectsAloud by [
+        "wrong_encapsulations_give_other_secrets": "gives another secret and no error",
     ],
     ivs: RepeatsIvs by [
         "encryptions_do_not_repeat": "the device chooses a random IV",
@@ -123,6 +133,7 @@ impl BrokenDevice {
             KeyType::Aes256,
             KeyType::HmacSha256,
             KeyType::Kdk256,
+            KeyType::MlKem768,
         ];
         match flaw {
             Flaw::BlocksItsPoller => key_types.push(KeyType::Rsa4096),
@@ -222,6 +233,7 @@ impl Device for BrokenDevice {
         Ok(Arc::new(BrokenKey {
             flaw: self.flaw,
             key: loaded?,
+            sent: Mutex::default(),
         }))
     }
 
@@ -267,6 +279,8 @@ impl Device for BrokenDevice {
 struct BrokenKey {
     flaw: Flaw,
     key: Arc<dyn LoadedKey>,
+    /// The encapsulations that were made with it.
+    sent: Mutex<Vec<Vec<u8>>>,
 }
 
 impl BrokenKey {
@@ -288,6 +302,7 @@ impl BrokenKey {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl LoadedKey for BrokenKey {
     fn spec(&self) -> &KeySpec {
         self.key.spec()
@@ -368,6 +383,23 @@ impl LoadedKey for BrokenKey {
 
     async fn agree(&self, algorithm: Algorithm, peer: &PublicKey) -> Result<SecretBytes> {
         self.key.agree(algorithm, peer).await
+    }
+
+    async fn encapsulate(&self, algorithm: Algorithm) -> Result<Encapsulated> {
+        let encapsulated = self.key.encapsulate(algorithm).await?;
+        self.sent.lock().push(encapsulated.ciphertext.clone());
+        Ok(encapsulated)
+    }
+
+    async fn decapsulate(&self, algorithm: Algorithm, ciphertext: &[u8]) -> Result<SecretBytes> {
+        let mut ciphertext = ciphertext.to_vec();
+        if self.has(Flaw::CutsEncapsulations) {
+            ciphertext.resize(algorithm.encapsulation_len().unwrap_or_default(), 0);
+        }
+        if self.has(Flaw::RejectsAloud) && !self.sent.lock().contains(&ciphertext) {
+            return Err(Error::crypto());
+        }
+        self.key.decapsulate(algorithm, &ciphertext).await
     }
 
     async fn derive(

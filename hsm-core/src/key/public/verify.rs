@@ -5,10 +5,10 @@ use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::pkcs1v15::Pkcs1v15Sign;
 use rsa::pss::Pss;
 use rsa::signature::hazmat::PrehashVerifier;
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 use super::{PublicKey, akp};
-use crate::algorithm::{Algorithm, Hash, KeyFamily, Operation};
+use crate::algorithm::{Algorithm, KeyFamily, Operation};
 use crate::device::SignInput;
 use crate::error::{Error, Result, invalid};
 
@@ -54,7 +54,7 @@ impl PublicKey {
         if self.key_type.info().family == KeyFamily::Akp {
             return akp::verify(self, input, signature);
         }
-        let digest = digest(algorithm, input)?;
+        let digest = input.digest(algorithm)?;
         match algorithm {
             Algorithm::Es256 => ecdsa!(p256, self, &digest, signature),
             Algorithm::Es384 => ecdsa!(p384, self, &digest, signature),
@@ -114,26 +114,5 @@ impl PublicKey {
             _ => return Err(Error::crypto()),
         }
         .map_err(|_| Error::crypto())
-    }
-}
-
-/// The digest that the algorithm signs.
-fn digest(algorithm: Algorithm, input: SignInput<'_>) -> Result<Vec<u8>> {
-    let hash = algorithm
-        .hash()
-        .ok_or_else(|| invalid(format!("{algorithm} signs messages only")))?;
-    match input {
-        SignInput::Digest(digest) if digest.len() == hash.output_len() => Ok(digest.to_vec()),
-        SignInput::Digest(digest) => Err(invalid(format!(
-            "a digest for {algorithm} has {} bytes, not {}",
-            hash.output_len(),
-            digest.len()
-        ))),
-        SignInput::Message(message) => match hash {
-            Hash::Sha256 => Ok(Sha256::digest(message).to_vec()),
-            Hash::Sha384 => Ok(Sha384::digest(message).to_vec()),
-            Hash::Sha512 => Ok(Sha512::digest(message).to_vec()),
-            Hash::Sha1 => Err(invalid("SHA-1 signs nothing")),
-        },
     }
 }
