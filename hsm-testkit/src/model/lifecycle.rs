@@ -24,7 +24,10 @@ const ARROWS: [(State, Event, State); 9] = [
 
 /// Whether a key in `state` may be used for `usage`.
 pub(super) fn allows(state: State, usage: Usage) -> bool {
-    let looks_back = matches!(usage, Usage::Decrypt | Usage::UnwrapKey);
+    let looks_back = matches!(
+        usage,
+        Usage::Decrypt | Usage::UnwrapKey | Usage::Decapsulate
+    );
     match state {
         State::Active => true,
         State::Deactivated => looks_back || matches!(usage, Usage::Verify | Usage::Import),
