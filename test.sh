@@ -19,7 +19,7 @@ export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# All but `fips`, which needs Go to build.
+# All but `fips`, which needs Go and CMake to build.
 features=(--features hsm-client/rust-crypto,hsm-testkit/vectors)
 
 step "format"
@@ -106,10 +106,10 @@ step "examples in the documentation"
 cargo test --workspace "${features[@]}" --doc
 
 step "FIPS mode over the validated module"
-if command -v go >/dev/null; then
+if command -v go >/dev/null && command -v cmake >/dev/null; then
     cargo test -p hsm-backend-soft --features fips --test fips
 else
-    skip "Go, which builds the module, is not installed"
+    skip "Go and CMake, which build the module, are not installed"
 fi
 
 step "published vectors"

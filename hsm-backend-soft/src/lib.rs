@@ -40,7 +40,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `aws-lc` (default) | [`CryptoProvider::AwsLc`] and what takes it by itself: [`SoftDevice::create`], [`SoftDevice::open`], [`SoftDevice::in_memory`]. Needs a C compiler |
-//! | `fips` | The module of AWS-LC that was validated, under the same provider. Needs Go besides; see `docs/fips.md` |
+//! | `fips` | The module of AWS-LC that was validated, under the same provider. Needs Go and CMake besides; see `docs/fips.md` |
 //! | `rust-crypto` | [`CryptoProvider::RustCrypto`]: pure Rust. Read of its RSA before you take it |
 //!
 //! A feature adds a provider, or replaces its module by the validated one, and changes no call. With `default-features = false` and `rust-crypto` the crate builds
