@@ -28,7 +28,7 @@ use pollster::block_on;
 /// Long enough not to turn up by chance, also as text.
 const PASSWORD: &str = "gVkPz7Jd2MhXw9Qn-administrator";
 const PASSPHRASE: &str = "tR5cBy8LsWq3Fj6K-passphrase";
-const OTHER_PASSWORD: &str = "pN4xUe7ZoHa1Gi9D-other";
+const OTHER_PASSWORD: &str = "pN4xAz7ZoHa1Gi9D-other";
 const PLAINTEXT: &[u8] = b"kE2vSm6YbTl8Cr0W-plaintext-of-the-caller";
 const KEY: [u8; 32] = *b"\xd1\x4f\x93\xa8\x6c\x1e\xb7\x52\xf8\x0d\xe9\x74\x3b\xc6\x85\x2a\
 \x9e\x61\xdf\x08\xb4\x57\xca\x7d\x13\xf6\x8b\x40\xe5\x39\x92\xac";
