@@ -102,10 +102,11 @@ macro_rules! audit_conformance {
 /// outlive their sink. The expression makes a closure that opens one log, again and again.
 ///
 /// ```
-/// # fn open_log_in(_: &std::path::Path) -> hsm_testkit::MemoryAudit { unimplemented!() }
+/// use hsm_testkit::MemoryAudit;
+///
 /// hsm_testkit::audit_durability!({
-///     let folder = std::env::temp_dir(); // yours: one that is new
-///     move || open_log_in(&folder)
+///     let shared = MemoryAudit::new(); // yours: a folder that is new
+///     move || shared.clone()
 /// });
 /// # fn main() {}
 /// ```
@@ -125,11 +126,12 @@ macro_rules! audit_durability {
 /// The expression makes a [`ServiceUnderTest`](crate::service::ServiceUnderTest) and may await.
 ///
 /// ```
+/// use hsm_testkit::Model;
 /// use hsm_testkit::service::ServiceUnderTest;
 ///
+/// // Your own, whose only user is `ADMINISTRATOR`, with `PASSWORD`.
 /// async fn new_service() -> ServiceUnderTest {
-///     // … whose only user is `ADMINISTRATOR`, with `PASSWORD`
-/// #    unimplemented!()
+///     ServiceUnderTest::new(Model::new(Default::default()))
 /// }
 ///
 /// hsm_testkit::service_conformance!(new_service().await);
