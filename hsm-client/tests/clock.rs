@@ -8,7 +8,7 @@ mod home;
 use std::time::Duration;
 
 use home::{Home, PASSWORD, admin, app};
-use hsm_client::blocking::Hsm;
+use hsm_client::blocking::{Hsm, Key};
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::limits::{
     CLOCK_SETTLE_TIME, CLOCK_STEP_MAX, LOGIN_DELAY_FIRST, LOGIN_FREE_FAILURES, SESSION_IDLE_MAX,
@@ -19,6 +19,17 @@ use hsm_core::Clock;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const INSTANT: Duration = Duration::from_millis(1);
+
+/// An HSM with the key `invoices`, which expires in 30 days.
+fn with_a_key_for_30_days() -> (Home, Hsm, Key<EcdsaP256>) {
+    let (home, hsm) = Home::new();
+    let key = app(&hsm)
+        .create::<EcdsaP256>("invoices")
+        .expires(home.clock.now() + DAY * 30)
+        .make()
+        .unwrap();
+    (home, hsm, key)
+}
 
 #[test]
 fn a_jump_of_the_clock_is_not_believed_at_once() {
@@ -43,12 +54,7 @@ fn a_jump_of_the_clock_is_not_believed_at_once() {
 
 #[test]
 fn a_clock_that_stays_ahead_is_believed() {
-    let (home, hsm) = Home::new();
-    let key = app(&hsm)
-        .create::<EcdsaP256>("invoices")
-        .expires(home.clock.now() + DAY * 30)
-        .make()
-        .unwrap();
+    let (home, hsm, key) = with_a_key_for_30_days();
     home.clock.set(home.clock.now() + YEAR);
     key.sign(b"message").unwrap();
     home.clock.advance(CLOCK_SETTLE_TIME);
@@ -61,12 +67,7 @@ fn a_clock_that_stays_ahead_is_believed() {
 
 #[test]
 fn two_jumps_are_not_one_that_lasts() {
-    let (home, hsm) = Home::new();
-    let key = app(&hsm)
-        .create::<EcdsaP256>("invoices")
-        .expires(home.clock.now() + DAY * 30)
-        .make()
-        .unwrap();
+    let (home, hsm, key) = with_a_key_for_30_days();
     home.clock.set(home.clock.now() + YEAR);
     key.sign(b"message").unwrap();
     home.clock.go_back(YEAR);
@@ -79,12 +80,7 @@ fn two_jumps_are_not_one_that_lasts() {
 
 #[test]
 fn a_jump_that_ended_behind_does_not_make_the_next_one_last() {
-    let (home, hsm) = Home::new();
-    let key = app(&hsm)
-        .create::<EcdsaP256>("invoices")
-        .expires(home.clock.now() + DAY * 30)
-        .make()
-        .unwrap();
+    let (home, hsm, key) = with_a_key_for_30_days();
     home.clock.set(home.clock.now() + YEAR);
     key.sign(b"message").unwrap();
     // Whoever sets it right does not hit the millisecond.
