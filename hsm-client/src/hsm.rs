@@ -126,11 +126,17 @@ impl Hsm {
     /// [`Unauthenticated`](ErrorKind::Unauthenticated) for a wrong name or password,
     /// [`LockedOut`](ErrorKind::LockedOut) after too many wrong passwords: [`Error::retry_after`] says how long to wait.
     pub async fn login(&self, user: &str, password: impl AsRef<[u8]>) -> Result<Session> {
-        let session = self
-            .shared
-            .service
-            .login(Credentials::password(user, password)?)
-            .await?;
+        self.login_with(Credentials::password(user, password)?)
+            .await
+    }
+
+    /// Logs in with credentials of any kind: an API token, or the identity that the connection to a remote HSM proves.
+    ///
+    /// # Errors
+    ///
+    /// As [`login`](Hsm::login); [`Unsupported`](ErrorKind::Unsupported) for credentials that this HSM does not take.
+    pub async fn login_with(&self, credentials: Credentials) -> Result<Session> {
+        let session = self.shared.service.login(credentials).await?;
         Ok(Session::new(self.shared.clone(), session))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hsm_core::audit::{Frame, StreamId};
+use hsm_core::audit::{Frame, RequestId, StreamId};
 use hsm_core::key::typed::{KeyKind, Transport};
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, Scope};
 use hsm_core::{
@@ -38,6 +38,15 @@ impl Session {
     /// Whatever the HSM answers.
     pub async fn call(&self, request: Request<'_>) -> Result<Response> {
         self.session.call(self.shared.next_request(), request).await
+    }
+
+    /// As [`call`](Self::call), under an id of the caller's: a server passes its client's on, into the audit record.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the HSM answers.
+    pub async fn call_as(&self, id: RequestId, request: Request<'_>) -> Result<Response> {
+        self.session.call(id, request).await
     }
 
     /// Who is logged in.

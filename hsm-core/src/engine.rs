@@ -344,6 +344,12 @@ impl Service for Engine {
             Credentials::Password { user, password } => {
                 Ok(self.login_with_password(user, password).await?)
             }
+            Credentials::Token(_) => unimplemented!(),
+            Credentials::Authenticated(principal) => Ok(self.session_for(principal).await?),
+            Credentials::Connection => Err(Error::new(
+                ErrorKind::Unsupported,
+                "there is no connection to an HSM in this process: log in with a password or an API token",
+            )),
         }
     }
 }

@@ -70,9 +70,9 @@ pub use key::{
     SealedKey, Tags, Usage, Usages, VersionId,
 };
 pub use request::{
-    Deletion, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Request, Response,
-    Settings, SettingsUpdate, UserInfo, UserUpdate,
+    Deletion, IfTaken, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Request,
+    Response, Settings, SettingsUpdate, TokenInfo, UserInfo, UserUpdate,
 };
 pub use secret::SecretBytes;
-pub use service::{Credentials, Principal, Service, Session};
+pub use service::{Credentials, Principal, Service, Session, TokenName};
 pub use store::{Snapshot, Space, Store, TransactBody, Transaction, ViewBody};

@@ -11,7 +11,7 @@ use crate::key::{
 };
 use crate::policy::{DataAction, RoleAssignment, RoleDefinition, RoleId, RotationPolicy, Scope};
 use crate::secret::SecretBytes;
-use crate::service::Principal;
+use crate::service::{Principal, TokenName};
 
 /// Everything that can be asked of an HSM. Each request needs exactly one [`DataAction`] at one [`Scope`]:
 /// [`Request::action`] and [`Request::scope`] are exhaustive, so that a new request does not compile until its
@@ -83,6 +83,11 @@ pub enum Request<'a> {
     RecoverKey { name: KeyName },
     /// Destroys a soft-deleted key for good.
     PurgeKey { name: KeyName },
+
+    /// Seals a key with all its versions for a [`RestoreKey`](Self::RestoreKey) into this partition.
+    BackupKey { name: KeyName },
+    /// Brings a key back from its backup, under its old name, which must be free.
+    RestoreKey { backup: &'a [u8] },
 
     /// Signs a message or digest.
     Sign {
@@ -191,6 +196,16 @@ pub enum Request<'a> {
     UpdateUser { name: Principal, update: UserUpdate },
     /// Deletes a user and takes all its roles: a later user of the same name starts with none.
     DeleteUser { name: Principal },
+    /// Makes an API token, which logs its principal in until it expires or is deleted. It is shown once.
+    CreateToken {
+        name: TokenName,
+        principal: Principal,
+        expires: Timestamp,
+    },
+    /// Lists API tokens, by name.
+    ListTokens { page: PageRequest },
+    /// Deletes an API token. Sessions that it opened end.
+    DeleteToken { name: TokenName },
     /// Changes one's own password.
     ChangePassword { old: SecretBytes, new: SecretBytes },
 
@@ -226,6 +241,22 @@ pub struct NewKeyParameters {
     pub tags: Tags,
     /// When new versions are made by themselves.
     pub rotation: Option<RotationPolicy>,
+    /// What happens if the key exists already.
+    pub if_taken: IfTaken,
+}
+
+/// What happens to a new key whose name is taken by a key that is not deleted.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "our own clients refuse, Key Vault adds a version"
+)]
+pub enum IfTaken {
+    /// [`Conflict`](crate::ErrorKind::Conflict).
+    #[default]
+    Refuse,
+    /// It becomes the current version of that key, as in Key Vault. It may be of another type.
+    AddVersion,
 }
 
 impl NewKeyParameters {
@@ -239,6 +270,7 @@ impl NewKeyParameters {
             pre_activation: false,
             tags: Tags::default(),
             rotation: None,
+            if_taken: IfTaken::default(),
         }
     }
 }
@@ -351,6 +383,38 @@ impl UserInfo {
             enabled,
             created,
             locked_until,
+        }
+    }
+}
+
+/// An API token, as administrators see it: never the token itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct TokenInfo {
+    /// The token's name, unique in the partition.
+    pub name: TokenName,
+    /// Whom it logs in.
+    pub principal: Principal,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From then on it is of no use.
+    pub expires: Timestamp,
+}
+
+impl TokenInfo {
+    /// Puts a description together, for services.
+    #[must_use]
+    pub fn new(
+        name: TokenName,
+        principal: Principal,
+        created: Timestamp,
+        expires: Timestamp,
+    ) -> Self {
+        Self {
+            name,
+            principal,
+            created,
+            expires,
         }
     }
 }
@@ -483,6 +547,17 @@ pub enum Response {
     RoleAssignment(Box<RoleAssignment>),
     /// To [`Request::ListUsers`].
     Users(Page<UserInfo>),
+    /// To [`Request::BackupKey`].
+    Backup(Vec<u8>),
+    /// To [`Request::CreateToken`]: what the token logs in with, shown this once.
+    Token {
+        /// The token.
+        token: SecretBytes,
+        /// What is known of it.
+        info: TokenInfo,
+    },
+    /// To [`Request::ListTokens`].
+    Tokens(Page<TokenInfo>),
     /// To [`Request::GetSettings`] and [`Request::UpdateSettings`].
     Partition(Box<PartitionInfo>),
     /// To [`Request::ListAuditStreams`]: the journal first.
@@ -505,6 +580,8 @@ impl Request<'_> {
             | Self::GetRotationPolicy { .. } => DataAction::KeyRead,
             Self::UpdateKey { .. } | Self::SetRotationPolicy { .. } => DataAction::KeyWrite,
             Self::RotateKey { .. } => DataAction::KeyRotate,
+            Self::BackupKey { .. } => DataAction::KeyBackup,
+            Self::RestoreKey { .. } => DataAction::KeyRestore,
             Self::DeleteKey { .. } => DataAction::KeyDelete,
             Self::GetDeletedKey { .. } | Self::ListDeletedKeys { .. } => DataAction::DeletedKeyRead,
             Self::RecoverKey { .. } => DataAction::DeletedKeyRecover,
@@ -529,6 +606,9 @@ impl Request<'_> {
             Self::ListUsers { .. } => DataAction::UserRead,
             Self::CreateUser { .. } | Self::UpdateUser { .. } => DataAction::UserWrite,
             Self::DeleteUser { .. } => DataAction::UserDelete,
+            Self::CreateToken { .. } => DataAction::TokenWrite,
+            Self::ListTokens { .. } => DataAction::TokenRead,
+            Self::DeleteToken { .. } => DataAction::TokenDelete,
             Self::ChangePassword { .. } => DataAction::OwnPasswordWrite,
             Self::GetSettings => DataAction::SettingsRead,
             Self::UpdateSettings { .. } => DataAction::SettingsWrite,
@@ -546,6 +626,7 @@ impl Request<'_> {
             | Self::ImportWrappedKey { name, .. }
             | Self::ListVersions { name, .. }
             | Self::RotateKey { name }
+            | Self::BackupKey { name }
             | Self::GetRotationPolicy { name }
             | Self::SetRotationPolicy { name, .. }
             | Self::DeleteKey { name }
@@ -569,6 +650,10 @@ impl Request<'_> {
             | Self::Derive { key, .. } => Some(&key.name),
             Self::ListKeys { .. }
             | Self::ListDeletedKeys { .. }
+            | Self::RestoreKey { .. }
+            | Self::CreateToken { .. }
+            | Self::ListTokens { .. }
+            | Self::DeleteToken { .. }
             | Self::Random { .. }
             | Self::ListRoleDefinitions
             | Self::PutRoleDefinition { .. }
@@ -593,7 +678,9 @@ impl Request<'_> {
     #[must_use]
     pub fn scope(&self) -> Scope {
         match self {
-            Self::ListKeys { .. } | Self::ListDeletedKeys { .. } => Scope::Keys,
+            Self::ListKeys { .. } | Self::ListDeletedKeys { .. } | Self::RestoreKey { .. } => {
+                Scope::Keys
+            }
             _ => match self.key_name() {
                 Some(name) => Scope::Key(name.clone()),
                 None => Scope::Global,

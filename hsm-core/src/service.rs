@@ -61,6 +61,49 @@ impl<'de> Deserialize<'de> for Principal {
     }
 }
 
+/// The name of an API token: the same rule as for keys.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct TokenName(SmolStr);
+
+impl TokenName {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    pub fn new(name: &str) -> Result<Self> {
+        check_name("the name of a token", name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TokenName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::new(&name).map_err(serde::de::Error::custom)
+    }
+}
+
 /// What a caller shows to log in.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -72,9 +115,23 @@ pub enum Credentials {
         /// The password.
         password: SecretBytes,
     },
+    /// An API token of the partition, or, for a remote HSM, whatever bearer token its server takes.
+    Token(SecretBytes),
+    /// The identity that the connection to a remote HSM proves: the token source that it was opened with, a TLS client
+    /// certificate, the user at the other end of a Unix socket.
+    Connection,
+    /// A principal that the caller has authenticated: how a server turns its identities into sessions. Only an engine in
+    /// the same process takes it, from a caller who could read its memory as well.
+    Authenticated(Principal),
 }
 
 impl Credentials {
+    /// An API token.
+    #[must_use]
+    pub fn token(token: impl AsRef<[u8]>) -> Self {
+        Self::Token(SecretBytes::copy_from(token.as_ref()))
+    }
+
     /// A user's name and password.
     ///
     /// # Errors

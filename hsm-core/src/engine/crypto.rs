@@ -137,6 +137,12 @@ impl Engine {
             Request::RecoverKey { name } => self.recover_key(asked, name).await,
             Request::PurgeKey { name } => self.purge_key(asked, name).await,
 
+            Request::BackupKey { .. }
+            | Request::RestoreKey { .. }
+            | Request::CreateToken { .. }
+            | Request::ListTokens { .. }
+            | Request::DeleteToken { .. } => unimplemented!(),
+
             Request::ListRoleDefinitions => self.list_role_definitions(permit),
             Request::PutRoleDefinition { definition } => {
                 self.put_role_definition(asked, definition).await

@@ -213,6 +213,7 @@ impl Attributes {
 #[must_use]
 pub struct AttributesUpdate {
     event: Option<Event>,
+    enabled: Option<bool>,
     usages: Option<Usages>,
     not_before: Option<Option<Timestamp>>,
     expires: Option<Option<Timestamp>>,
@@ -228,6 +229,13 @@ impl AttributesUpdate {
     /// Moves the key through its lifecycle.
     pub fn event(mut self, event: Event) -> Self {
         self.event = Some(event);
+        self
+    }
+
+    /// Suspends the key or lets it be used again, whichever it needs, as Key Vault's `enabled`: nothing happens if it is
+    /// so already. Not together with [`event`](Self::event).
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = Some(enabled);
         self
     }
 
@@ -259,6 +267,12 @@ impl AttributesUpdate {
     #[must_use]
     pub fn lifecycle_event(&self) -> Option<Event> {
         self.event
+    }
+
+    /// Whether the key shall be enabled, if that is asked for.
+    #[must_use]
+    pub fn new_enabled(&self) -> Option<bool> {
+        self.enabled
     }
 
     /// The usages that shall be left.

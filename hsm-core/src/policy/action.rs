@@ -134,6 +134,12 @@ data_actions! {
     KeyEncapsulate = 52, "Hsm/keys/encapsulate/action";
     /// Decapsulate a shared secret.
     KeyDecapsulate = 53, "Hsm/keys/decapsulate/action";
+    /// List API tokens.
+    TokenRead = 54, "Hsm/tokens/read/action";
+    /// Make an API token, for any principal.
+    TokenWrite = 55, "Hsm/tokens/write/action";
+    /// Delete an API token.
+    TokenDelete = 56, "Hsm/tokens/delete/action";
 }
 
 impl DataAction {

@@ -142,11 +142,12 @@ const BACKUP: ActionSet = ActionSet::of(&[DataAction::BackupStart, DataAction::B
 const RESTORE: ActionSet = ActionSet::of(&[DataAction::RestoreStart, DataAction::RestoreStatus]);
 
 built_in_roles! {
-    /// Runs the partition: security domain, backup and restore, roles, users, settings. Cannot use keys.
+    /// Runs the partition: security domain, backup and restore, roles, users, API tokens, settings. Cannot use keys.
     Administrator = 0xa290e904_7015_4bba_90c8_60543313cdb4, "Managed HSM Administrator", [ROLES, BACKUP, RESTORE, ActionSet::of(&[
         DataAction::SecurityDomainDownload, DataAction::SecurityDomainDownloadRead, DataAction::SecurityDomainUpload,
         DataAction::SecurityDomainUploadRead, DataAction::SecurityDomainTransferKeyRead, DataAction::UserRead,
         DataAction::UserWrite, DataAction::UserDelete, DataAction::AuditRead, DataAction::SettingsWrite, DataAction::Zeroize,
+        DataAction::TokenRead, DataAction::TokenWrite, DataAction::TokenDelete,
     ])];
     /// Manages roles, and recovers or purges deleted keys.
     CryptoOfficer = 0x515eb02d_2335_4d2d_92f2_b1cbdf9c3778, "Managed HSM Crypto Officer", [ROLES, ActionSet::of(&[

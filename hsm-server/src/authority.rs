@@ -1,0 +1,1 @@
+//! The token authority that `hsm serve --dev` has built in.

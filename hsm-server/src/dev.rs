@@ -1,0 +1,1 @@
+//! What `hsm serve --dev` makes: a private CA, a folder, an administrator, snippets.

@@ -1,0 +1,5 @@
+//! The program `hsm`.
+
+mod cli;
+
+fn main() {}
