@@ -70,8 +70,8 @@ pub use key::{
     SealedKey, Tags, Usage, Usages, VersionId,
 };
 pub use request::{
-    Deletion, IfTaken, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Request,
-    Response, Settings, SettingsUpdate, TokenInfo, UserInfo, UserUpdate,
+    Deletion, IfTaken, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Recovery,
+    Request, Response, Settings, SettingsUpdate, TokenInfo, UserInfo, UserUpdate,
 };
 pub use secret::SecretBytes;
 pub use service::{Credentials, Principal, Service, Session, TokenName};

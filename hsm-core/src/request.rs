@@ -315,6 +315,8 @@ pub struct KeyInfo {
     pub public: Option<PublicKey>,
     /// When a soft-deleted key was deleted, and when it will be purged.
     pub deletion: Option<Deletion>,
+    /// What a deletion would mean, where the service says so.
+    pub recovery: Option<Recovery>,
 }
 
 impl KeyInfo {
@@ -332,6 +334,7 @@ impl KeyInfo {
             attributes,
             public,
             deletion: None,
+            recovery: None,
         }
     }
 
@@ -340,6 +343,19 @@ impl KeyInfo {
     pub fn key(&self) -> KeyRef {
         KeyRef::version(self.name.clone(), self.version)
     }
+}
+
+/// What the deletion of a key means: Key Vault's `recoverableDays` and `recoveryLevel`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the two settings that Key Vault shows with every key"
+)]
+pub struct Recovery {
+    /// How long a deleted key can be recovered, in days.
+    pub retention_days: u16,
+    /// Whether nobody may purge it before.
+    pub purge_protection: bool,
 }
 
 /// When a key was soft-deleted, and when it goes for good.
@@ -506,7 +522,7 @@ pub enum Response {
     Key(Box<KeyInfo>),
     /// To [`Request::ListKeys`], [`Request::ListVersions`] and [`Request::ListDeletedKeys`].
     Keys(Page<KeyInfo>),
-    /// To [`Request::GetRotationPolicy`].
+    /// To [`Request::GetRotationPolicy`] and [`Request::SetRotationPolicy`].
     RotationPolicy(Option<RotationPolicy>),
     /// To [`Request::Sign`] and [`Request::Mac`]: the signature or tag, and the key version that made it.
     Signature {
@@ -539,11 +555,13 @@ pub enum Response {
     /// To [`Request::Decrypt`], [`Request::Unwrap`], [`Request::Agree`], [`Request::Decapsulate`], [`Request::Derive`] and
     /// [`Request::Random`].
     Secret(SecretBytes),
+    /// To [`Request::PutRoleDefinition`] and [`Request::DeleteRoleDefinition`]: what was put, or is gone.
+    RoleDefinition(Box<RoleDefinition>),
     /// To [`Request::ListRoleDefinitions`].
     RoleDefinitions(Vec<RoleDefinition>),
     /// To [`Request::ListRoleAssignments`].
     RoleAssignments(Vec<RoleAssignment>),
-    /// To [`Request::CreateRoleAssignment`].
+    /// To [`Request::CreateRoleAssignment`] and [`Request::DeleteRoleAssignment`]: what was made, or is gone.
     RoleAssignment(Box<RoleAssignment>),
     /// To [`Request::ListUsers`].
     Users(Page<UserInfo>),
