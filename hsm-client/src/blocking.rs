@@ -128,11 +128,11 @@ impl Session {
         purge_key(name: &str) -> Result<()>;
         random(len: usize) -> Result<SecretBytes>;
         role_definitions() -> Result<Vec<RoleDefinition>>;
-        define_role(id: RoleId, name: &str, description: &str, actions: ActionSet) -> Result<()>;
-        delete_role(id: RoleId) -> Result<()>;
+        define_role(id: RoleId, name: &str, description: &str, actions: ActionSet) -> Result<RoleDefinition>;
+        delete_role(id: RoleId) -> Result<RoleDefinition>;
         role_assignments(scope: Option<Scope>) -> Result<Vec<RoleAssignment>>;
         assign_role(role: impl Into<RoleId>, principal: &str, scope: Scope) -> Result<RoleAssignment>;
-        unassign_role(assignment: RoleId) -> Result<()>;
+        unassign_role(assignment: RoleId) -> Result<RoleAssignment>;
         create_user(name: &str, password: impl AsRef<[u8]>) -> Result<()>;
         list_users(page: PageRequest) -> Result<Page<UserInfo>>;
         update_user(name: &str, update: UserUpdate) -> Result<()>;
@@ -280,6 +280,11 @@ impl<'s, K: Handle + Blocking + 's> CreateKey<'s, K> {
         Self(self.0.rotation(policy))
     }
 
+    /// As [`crate::CreateKey::or_add_version`].
+    pub fn or_add_version(self) -> Self {
+        Self(self.0.or_add_version())
+    }
+
     /// Makes the key.
     ///
     /// # Errors
@@ -308,7 +313,7 @@ impl<A> Key<A> {
         update(update: AttributesUpdate) -> Result<KeyInfo>;
         rotate() -> Result<VersionId>;
         rotation_policy() -> Result<Option<RotationPolicy>>;
-        set_rotation_policy(policy: impl Into<Option<RotationPolicy>>) -> Result<()>;
+        set_rotation_policy(policy: impl Into<Option<RotationPolicy>>) -> Result<Option<RotationPolicy>>;
         delete() -> Result<KeyInfo>;
     }
 

@@ -237,7 +237,7 @@ impl Session {
         }
     }
 
-    /// Creates a custom role, or replaces the one with this id.
+    /// Creates a custom role, or replaces the one with this id. Says what it is now.
     ///
     /// # Errors
     ///
@@ -248,18 +248,20 @@ impl Session {
         name: &str,
         description: &str,
         actions: ActionSet,
-    ) -> Result<()> {
+    ) -> Result<RoleDefinition> {
         let definition = RoleDefinition::new(id, name, description, actions)?;
-        self.done(Request::PutRoleDefinition { definition }).await
+        self.role_definition(Request::PutRoleDefinition { definition })
+            .await
     }
 
-    /// Deletes a custom role.
+    /// Deletes a custom role. Says what it was.
     ///
     /// # Errors
     ///
     /// [`Conflict`](ErrorKind::Conflict) while somebody has it.
-    pub async fn delete_role(&self, id: RoleId) -> Result<()> {
-        self.done(Request::DeleteRoleDefinition { id }).await
+    pub async fn delete_role(&self, id: RoleId) -> Result<RoleDefinition> {
+        self.role_definition(Request::DeleteRoleDefinition { id })
+            .await
     }
 
     /// The role assignments, of one scope or all.
@@ -292,19 +294,16 @@ impl Session {
             principal: Principal::new(principal)?,
             scope,
         };
-        match self.call(request).await? {
-            Response::RoleAssignment(assignment) => Ok(*assignment),
-            other => Err(unexpected(&other)),
-        }
+        self.role_assignment(request).await
     }
 
-    /// Takes a role away.
+    /// Takes a role away. Says who had it, and where.
     ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound), or [`Conflict`](ErrorKind::Conflict) if nobody could assign roles any more.
-    pub async fn unassign_role(&self, assignment: RoleId) -> Result<()> {
-        self.done(Request::DeleteRoleAssignment { id: assignment })
+    pub async fn unassign_role(&self, assignment: RoleId) -> Result<RoleAssignment> {
+        self.role_assignment(Request::DeleteRoleAssignment { id: assignment })
             .await
     }
 
@@ -465,6 +464,20 @@ impl Session {
     pub(crate) async fn secret(&self, request: Request<'_>) -> Result<SecretBytes> {
         match self.call(request).await? {
             Response::Secret(secret) => Ok(secret),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn role_definition(&self, request: Request<'_>) -> Result<RoleDefinition> {
+        match self.call(request).await? {
+            Response::RoleDefinition(definition) => Ok(*definition),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn role_assignment(&self, request: Request<'_>) -> Result<RoleAssignment> {
+        match self.call(request).await? {
+            Response::RoleAssignment(assignment) => Ok(*assignment),
             other => Err(unexpected(&other)),
         }
     }

@@ -20,6 +20,12 @@ use crate::store::Space;
 impl Engine {
     /// Does what is asked. Whoever calls this holds the permit for it.
     pub(super) async fn dispatch(&self, asked: Asked<'_>, request: Request<'_>) -> Result<Done> {
+        let mut done = self.carry_out(asked, request).await?;
+        self.add_recovery(&mut done.response);
+        Ok(done)
+    }
+
+    async fn carry_out(&self, asked: Asked<'_>, request: Request<'_>) -> Result<Done> {
         let permit = asked.permit;
         match request {
             Request::Sign {
