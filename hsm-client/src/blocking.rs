@@ -28,9 +28,9 @@ use hsm_core::key::typed::{
 };
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, RotationPolicy, Scope};
 use hsm_core::{
-    Algorithm, AttributesUpdate, KeyInfo, KeyName, KeySpec, Maintenance, Page, PageRequest,
-    PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes, SettingsUpdate,
-    SignInput, Timestamp, UserInfo, UserUpdate, VersionId,
+    Algorithm, AttributesUpdate, Credentials, KeyInfo, KeyName, KeySpec, Maintenance, Page,
+    PageRequest, PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes,
+    SettingsUpdate, SignInput, Timestamp, TokenInfo, UserInfo, UserUpdate, VersionId,
 };
 use pollster::block_on;
 
@@ -95,6 +95,15 @@ impl Hsm {
         block_on(self.0.login(user, password)).map(Session)
     }
 
+    /// As [`crate::Hsm::login_with`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn login_with(&self, credentials: Credentials) -> Result<Session> {
+        block_on(self.0.login_with(credentials)).map(Session)
+    }
+
     /// As [`crate::Hsm::close`].
     ///
     /// # Errors
@@ -126,6 +135,8 @@ impl Session {
         deleted_key(name: &str) -> Result<KeyInfo>;
         recover_key(name: &str) -> Result<KeyInfo>;
         purge_key(name: &str) -> Result<()>;
+        backup_key(name: &str) -> Result<Vec<u8>>;
+        restore_key(backup: &[u8]) -> Result<KeyInfo>;
         random(len: usize) -> Result<SecretBytes>;
         role_definitions() -> Result<Vec<RoleDefinition>>;
         define_role(id: RoleId, name: &str, description: &str, actions: ActionSet) -> Result<RoleDefinition>;
@@ -138,6 +149,9 @@ impl Session {
         update_user(name: &str, update: UserUpdate) -> Result<()>;
         delete_user(name: &str) -> Result<()>;
         change_password(old: impl AsRef<[u8]>, new: impl AsRef<[u8]>) -> Result<()>;
+        create_token(name: &str, principal: &str, expires: Timestamp) -> Result<(SecretBytes, TokenInfo)>;
+        list_tokens(page: PageRequest) -> Result<Page<TokenInfo>>;
+        delete_token(name: &str) -> Result<()>;
         settings() -> Result<PartitionInfo>;
         update_settings(update: SettingsUpdate) -> Result<PartitionInfo>;
         zeroize(confirm: StreamId) -> Result<()>;

@@ -596,9 +596,34 @@ pub(super) fn purge(
 ) -> Result<()> {
     schedule(changes, name, &mut record, None)?;
     for version in &record.versions {
+        // A backup may bring the version back, as what it is known to be.
+        if version_record(changes, name, *version)?.attributes.state == State::Compromised {
+            changes.put(Space::Meta, &compromised_key(*version), &[])?;
+        }
         changes.remove(Space::Versions, &version_key(name, *version))?;
     }
     changes.remove(Space::DeletedKeys, name.as_str().as_bytes())
+}
+
+/// Which of the versions were compromised when they were purged.
+pub(super) fn compromised_before(
+    records: &impl Records,
+    versions: &[VersionId],
+) -> Result<Vec<VersionId>> {
+    let mut found = Vec::new();
+    for version in versions {
+        if records
+            .get(Space::Meta, &compromised_key(*version))?
+            .is_some()
+        {
+            found.push(*version);
+        }
+    }
+    Ok(found)
+}
+
+fn compromised_key(version: VersionId) -> Vec<u8> {
+    format!("compromised/{version}").into_bytes()
 }
 
 /// The key of a schedule record: time, then name, so that a scan finds what is due first.
@@ -621,7 +646,7 @@ pub(super) fn key_target(name: &KeyName) -> String {
     format!("/keys/{name}")
 }
 
-fn put<T: serde::Serialize>(
+pub(super) fn put<T: serde::Serialize>(
     changes: &mut Changes<'_>,
     space: Space,
     key: &[u8],
@@ -630,13 +655,17 @@ fn put<T: serde::Serialize>(
     changes.put(space, key, &record::to_bytes(record)?)
 }
 
-fn put_key(changes: &mut Changes<'_>, name: &KeyName, record: &mut KeyRecord) -> Result<()> {
+pub(super) fn put_key(
+    changes: &mut Changes<'_>,
+    name: &KeyName,
+    record: &mut KeyRecord,
+) -> Result<()> {
     record.revision += 1;
     put(changes, Space::Keys, name.as_str().as_bytes(), record)
 }
 
 /// Puts a key's next rotation into the schedule.
-fn reschedule(
+pub(super) fn reschedule(
     changes: &mut Changes<'_>,
     name: &KeyName,
     record: &mut KeyRecord,
@@ -693,6 +722,11 @@ fn taken(records: &impl Records, name: &KeyName, if_taken: IfTaken) -> Result<Op
     Ok(None)
 }
 
+/// Checks that there is no key of the name, not even a soft-deleted one.
+pub(super) fn check_free(records: &impl Records, name: &KeyName) -> Result<()> {
+    taken(records, name, IfTaken::Refuse).map(drop)
+}
+
 /// Checks that the key may have one version more.
 fn check_room(record: &KeyRecord) -> Result<()> {
     let versions = record.versions.len() + 1;
@@ -736,7 +770,7 @@ fn pick(record: &KeyRecord, key: &KeyRef) -> Result<VersionId> {
     }
 }
 
-fn info(
+pub(super) fn info(
     records: &impl Records,
     name: KeyName,
     record: &KeyRecord,
@@ -766,7 +800,7 @@ fn check_unchanged(record: &KeyRecord, revision: u64, name: &KeyName) -> Result<
     Err(raced(name))
 }
 
-fn raced(name: &KeyName) -> Error {
+pub(super) fn raced(name: &KeyName) -> Error {
     Error::new(
         ErrorKind::Conflict,
         format!("key {name} is being changed by others all the time; try again"),
