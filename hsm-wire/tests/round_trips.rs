@@ -676,8 +676,8 @@ fn new_key() -> impl Strategy<Value = NewKeyParameters> {
 }
 
 fn update() -> impl Strategy<Value = AttributesUpdate> {
-    let change = proptest::option::of(proptest::option::of(time()));
-    let times = (change.clone(), change);
+    let change = || proptest::option::of(proptest::option::of(time()));
+    let times = (change(), change());
     let event = proptest::option::of(select(Event::ALL.to_vec()));
     let usages = proptest::option::of(strategies::usages());
     let enabled = proptest::option::of(any::<bool>());
