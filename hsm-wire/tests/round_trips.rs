@@ -1,4 +1,5 @@
 //! Whatever one end writes, the other end reads back: every request and every answer, with every field.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use hsm_core::audit::{Chain, Entry, Frame, StreamId, split_frame};
 use hsm_core::key::Jwk;
