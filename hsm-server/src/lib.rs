@@ -10,4 +10,5 @@ mod dev;
 mod identity;
 mod partition;
 
+pub use identity::{CertificateConfig, Identities, IdentityConfig, IssuerConfig, UnixConfig};
 pub use partition::Partition;
