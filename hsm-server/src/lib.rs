@@ -10,5 +10,7 @@ mod dev;
 mod identity;
 mod partition;
 
+pub use authority::Authority;
+pub use dev::Dev;
 pub use identity::{CertificateConfig, Identities, IdentityConfig, IssuerConfig, UnixConfig};
 pub use partition::Partition;
