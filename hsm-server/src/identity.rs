@@ -36,6 +36,8 @@ mod jwt;
 mod oidc;
 mod refusal;
 mod session_token;
+#[cfg(test)]
+mod tests;
 mod unix;
 
 use bearer::Bearer;

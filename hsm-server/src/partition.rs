@@ -10,13 +10,9 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// A partition under one name.
-    #[must_use]
-    pub fn new(host: &str, hsm: Hsm) -> Self {
-        Self {
-            hsm,
-            host: host.to_owned(),
-        }
+    pub(crate) fn new(hosts: Vec<Box<str>>, hsm: Hsm, _sessions: usize) -> Self {
+        let host = hosts.first().map_or("", |host| host).to_owned();
+        Self { hsm, host }
     }
 
     /// The HSM.
