@@ -5,9 +5,23 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 mod authority;
 mod dev;
+mod gate;
+mod http;
 mod identity;
+pub mod limits;
+mod listener;
+mod metrics;
 mod partition;
+mod server;
+mod tls;
+mod trace;
 
+pub use identity::Identities;
+pub use limits::Limits;
+pub use listener::Listener;
 pub use partition::Partition;
+pub use server::{Server, ServerBuilder};
+pub use tls::{Tls, TlsFiles};
