@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
 use hsm_core::audit::RequestId;
-use hsm_core::{Request, Response};
+use hsm_core::Response;
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Route, ServerRoute};
 use http::header::HOST;
 use http::request::Parts;

@@ -19,7 +19,7 @@ mod server;
 mod tls;
 mod trace;
 
-pub use identity::Identities;
+pub use identity::{CertificateConfig, Identities, IdentityConfig, IssuerConfig, UnixConfig};
 pub use limits::Limits;
 pub use listener::Listener;
 pub use partition::Partition;

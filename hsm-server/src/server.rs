@@ -125,7 +125,7 @@ impl Server {
         }
         let mut result = Ok(());
         for partition in shared.partitions.all() {
-            result = result.and(partition.hsm().close().await);
+            result = result.and(partition.hsm().clone().close().await);
         }
         result
     }
