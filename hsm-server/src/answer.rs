@@ -68,6 +68,15 @@ impl Outcome {
         self
     }
 
+    /// Whether a repetition is to be answered in the same way. If not, nothing happened, and it may now.
+    pub(crate) fn is_final(&self) -> bool {
+        self.retry_after.is_none()
+            && !matches!(
+                self.failure,
+                Some(ErrorKind::Unauthenticated | ErrorKind::Unreachable)
+            )
+    }
+
     pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self {
             status,
@@ -75,6 +84,17 @@ impl Outcome {
             retry_after: None,
             failure: None,
         }
+    }
+
+    /// A body that holds a secret. It is wiped when it was sent.
+    pub(crate) fn secret(status: StatusCode, body: zeroize::Zeroizing<Vec<u8>>) -> Self {
+        struct Wiped(zeroize::Zeroizing<Vec<u8>>);
+        impl AsRef<[u8]> for Wiped {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Self::json(status, Bytes::from_owner(Wiped(body)))
     }
 
     pub(crate) fn into_answer(self) -> Answer {
@@ -115,6 +135,11 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-reque
 const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
 const SERVICE_VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-service-version");
 const INSTANCE: HeaderName = HeaderName::from_static("hsm-instance");
+
+/// The instance that a repetition is meant for.
+pub(crate) const IF_INSTANCE: HeaderName = HeaderName::from_static("hsm-if-instance");
+/// The same in all repetitions of a request.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -9,19 +9,22 @@ use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
 use hsm_core::audit::RequestId;
-use hsm_core::Response;
+use hsm_core::{Request, Response};
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Route, ServerRoute};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout};
 use zeroize::Zeroize;
 
 use crate::Partition;
 use crate::answer::{self, Answer, Ids, Outcome};
+use crate::idempotency::{Fingerprint, Known, Slot};
 use crate::identity::{Caller, Peer, Refusal};
 use crate::limits::{Limits, RETRY_AFTER_BUSY, SMALL_BODY_LEN};
 use crate::partition::host_name;
@@ -106,7 +109,7 @@ impl Line {
             .into_answer(),
             Some(_pass) => match caught(self.answer(request, &ids, &mut seen)).await {
                 Some(Ok(answer) | Err(answer)) => answer,
-                None => internal_error(),
+                None => mistake().into_answer(),
             },
         };
         answer::finish(&mut answer, &ids, &shared.constants);
@@ -236,21 +239,23 @@ impl Line {
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
         let caller = self.caller(place, &head.headers, seen).await?;
+        self.check_instance(&head.headers)?;
         let scratch = self.read(body, self.shared.limits.body_len).await?;
-        let mut job = Job {
-            session: caller.session,
+        let job = Job {
+            session: caller.session.clone(),
             place: place.clone(),
             route,
             scratch,
             id: ids.audit,
             algorithm: None,
         };
-        let mut outcome = self.run(&mut job).await;
+        let (mut job, mut outcome) = self.run(job, head).await?;
         if outcome.failure == Some(ErrorKind::Unauthenticated) {
             // The session has timed out since it was last used. Whoever asks is known all the same, or is asked again.
-            place.partition.forget(job.session.principal());
+            self.shared.identities.ended(&caller);
+            place.partition.forget(caller.principal());
             job.session = self.caller(place, &head.headers, seen).await?.session;
-            outcome = self.run(&mut job).await;
+            (job, outcome) = self.run(job, head).await?;
         }
         seen.failure = outcome.failure;
         seen.algorithm = job.algorithm;
@@ -262,10 +267,78 @@ impl Line {
         Ok(outcome.into_answer())
     }
 
-    async fn run(&self, job: &mut Job) -> Outcome {
-        match timeout(self.shared.limits.request_time, job.run()).await {
-            Ok(outcome) => outcome,
-            Err(_) => took_too_long(),
+    /// Carries a job out, and gives it back.
+    async fn run(
+        &self,
+        mut job: Job,
+        head: &Parts,
+    ) -> std::result::Result<(Job, Outcome), Answer> {
+        let time = self.shared.limits.request_time;
+        if !job.changes() {
+            return match timeout(time, job.run()).await {
+                Ok(outcome) => Ok((job, outcome)),
+                Err(_) => Err(took_too_long().into_answer()),
+            };
+        }
+        // A change goes on when its client has gone, and is known when that comes back.
+        let known = match idempotency_key(&head.headers)? {
+            None => None,
+            Some(key) => {
+                let slot = Slot {
+                    partition: job.place.partition.host().into(),
+                    principal: job.session.principal().clone(),
+                    key,
+                };
+                match self.shared.answers.look_up(&slot, job.fingerprint(head)) {
+                    Known::New(sender) => Some((slot, sender)),
+                    Known::Repeated(answer) => {
+                        return match timeout(time, repeated(answer)).await {
+                            Ok(Some(outcome)) => Ok((job, outcome)),
+                            // The first has come to nothing, or nobody knows.
+                            Ok(None) | Err(_) => Err(took_too_long().into_answer()),
+                        };
+                    }
+                    Known::Other => {
+                        return Err(Outcome::problem(
+                            StatusCode::UNPROCESSABLE_ENTITY,
+                            "IdempotencyKeyReused",
+                            "the Idempotency-Key was used for another request; take a new one",
+                        )
+                        .into_answer());
+                    }
+                }
+            }
+        };
+        let shared = self.shared.clone();
+        let pass = shared.requests.enter_anyway();
+        let task = tokio::spawn(async move {
+            let outcome = caught(job.run()).await.unwrap_or_else(mistake);
+            if let Some((slot, sender)) = known {
+                if !outcome.is_final() {
+                    shared.answers.forget(&slot);
+                }
+                sender.send_replace(Some(outcome.clone()));
+            }
+            drop(pass);
+            (job, outcome)
+        });
+        match timeout(time, task).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) => Err(mistake().into_answer()),
+            Err(_) => Err(took_too_long().into_answer()),
+        }
+    }
+
+    /// Whether a repetition came to the server that it was meant for.
+    fn check_instance(&self, headers: &HeaderMap) -> std::result::Result<(), Answer> {
+        match headers.get(answer::IF_INSTANCE) {
+            Some(wanted) if *wanted != self.shared.constants.instance => Err(Outcome::problem(
+                StatusCode::PRECONDITION_FAILED,
+                "OtherInstance",
+                "the server was started again since; whether the request was carried out is not known",
+            )
+            .into_answer()),
+            _ => Ok(()),
         }
     }
 
@@ -278,11 +351,42 @@ impl Line {
         body: Incoming,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
-        _ = (body, head, seen, place);
-        match route {
-            ServerRoute::Health | ServerRoute::Ready => Ok(self.shared.health(route)),
-            _ => Err(not_found()),
-        }
+        let shared = &self.shared;
+        let outcome = match route {
+            ServerRoute::Health | ServerRoute::Ready => return Ok(shared.health(route)),
+            ServerRoute::OpenApi => Outcome::json(StatusCode::OK, shared.openapi.clone()),
+            ServerRoute::Login => {
+                let scratch = self.read(body, shared.limits.open_body_len).await?;
+                let login = shared
+                    .identities
+                    .login(&place.partition, &scratch.body, &place.base)
+                    .await;
+                Outcome::secret(StatusCode::CREATED, login.map_err(refused)?)
+            }
+            ServerRoute::WhoAmI => {
+                let caller = self.caller(place, &head.headers, seen).await?;
+                let who = shared.identities.who_am_i(&place.partition, &caller);
+                Outcome::json(StatusCode::OK, who)
+            }
+            ServerRoute::Logout => {
+                let caller = self.caller(place, &head.headers, seen).await?;
+                shared.identities.logout(&caller).await;
+                Outcome::json(StatusCode::NO_CONTENT, Bytes::new())
+            }
+            ServerRoute::ReadClock => {
+                let clock = shared.clock.as_ref().ok_or_else(not_found)?;
+                self.caller(place, &head.headers, seen).await?;
+                clock.read()
+            }
+            ServerRoute::AdvanceClock => {
+                let clock = shared.clock.as_ref().ok_or_else(not_found)?;
+                self.caller(place, &head.headers, seen).await?;
+                let scratch = self.read(body, shared.limits.open_body_len).await?;
+                clock.answer(&scratch.body, &shared.partitions).await
+            }
+            _ => return Err(not_found()),
+        };
+        Ok(outcome.into_answer())
     }
 
     fn misrouted(&self, misrouted: Misrouted) -> std::result::Result<Answer, Answer> {
@@ -436,6 +540,29 @@ struct Job {
 }
 
 impl Job {
+    /// Whether it may change something.
+    fn changes(&mut self) -> bool {
+        let Scratch { body, buffers, .. } = &mut self.scratch;
+        match self.route.request(body, buffers) {
+            Ok(request) => changes(&request),
+            Err(_) => false,
+        }
+    }
+
+    fn fingerprint(&self, head: &Parts) -> Fingerprint {
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let mut hash = Sha256::new();
+        for part in [
+            head.method.as_str().as_bytes(),
+            target.as_bytes(),
+            &self.scratch.body,
+        ] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+
     async fn run(&mut self) -> Outcome {
         let result = self.call().await;
         let failure = result.as_ref().err().map(Error::kind);
@@ -450,6 +577,36 @@ impl Job {
         let request = self.route.request(body, buffers)?;
         self.algorithm = request.algorithm();
         self.session.call_as(self.id, request).await
+    }
+}
+
+/// Whether a request may change something. What only uses a key is done at once and by nobody else, and not at all if its
+/// client goes away.
+fn changes(request: &Request<'_>) -> bool {
+    match request {
+        Request::CreateKey { .. }
+        | Request::ImportKey { .. }
+        | Request::ImportWrappedKey { .. }
+        | Request::UpdateKey { .. }
+        | Request::RotateKey { .. }
+        | Request::SetRotationPolicy { .. }
+        | Request::DeleteKey { .. }
+        | Request::RecoverKey { .. }
+        | Request::PurgeKey { .. }
+        | Request::RestoreKey { .. } => true,
+        Request::PutRoleDefinition { .. }
+        | Request::DeleteRoleDefinition { .. }
+        | Request::CreateRoleAssignment { .. }
+        | Request::DeleteRoleAssignment { .. }
+        | Request::CreateUser { .. }
+        | Request::UpdateUser { .. }
+        | Request::DeleteUser { .. }
+        | Request::CreateToken { .. }
+        | Request::DeleteToken { .. }
+        | Request::ChangePassword { .. }
+        | Request::UpdateSettings { .. }
+        | Request::Zeroize { .. } => true,
+        _ => false,
     }
 }
 
@@ -495,13 +652,29 @@ fn is_authority(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
-fn refused(refusal: Refusal) -> Answer {
-    let mut outcome = Outcome::problem(refusal.status, refusal.code, &refusal.message);
-    outcome.retry_after = refusal.retry_after;
-    match refusal.challenge {
-        Some(challenge) => outcome.challenge(challenge),
-        None => outcome.into_answer(),
+/// Waits for what is answered to the first; `None` if that ended without an answer.
+async fn repeated(mut answer: watch::Receiver<Option<Outcome>>) -> Option<Outcome> {
+    answer.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+/// The header `Idempotency-Key`.
+fn idempotency_key(headers: &HeaderMap) -> std::result::Result<Option<u128>, Answer> {
+    let Some(value) = headers.get(answer::IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    match answer::parse_uuid(value.as_bytes()) {
+        Some(key) => Ok(Some(key)),
+        None => Err(Outcome::problem(
+            StatusCode::BAD_REQUEST,
+            "BadParameter",
+            "the header Idempotency-Key is a UUID",
+        )
+        .into_answer()),
     }
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    refusal.into_response().map(Full::new)
 }
 
 fn bad_host(message: &str) -> Answer {
@@ -517,13 +690,16 @@ fn not_found() -> Answer {
     .into_answer()
 }
 
-fn internal_error() -> Answer {
-    Outcome::problem(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "InternalServerError",
-        "the server has made a mistake; its log has more under the id of the request",
-    )
-    .into_answer()
+/// The answer to what made the server panic.
+fn mistake() -> Outcome {
+    Outcome {
+        failure: Some(ErrorKind::Unknown),
+        ..Outcome::problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            "the server has made a mistake; its log has more under the id of the request",
+        )
+    }
 }
 
 fn took_too_long() -> Outcome {

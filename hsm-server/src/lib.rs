@@ -7,9 +7,11 @@
 
 mod answer;
 mod authority;
+mod clock;
 mod dev;
 mod gate;
 mod http;
+mod idempotency;
 mod identity;
 pub mod limits;
 mod listener;
@@ -19,6 +21,7 @@ mod server;
 mod tls;
 mod trace;
 
+pub use clock::TestClock;
 pub use identity::{CertificateConfig, Identities, IdentityConfig, IssuerConfig, UnixConfig};
 pub use limits::Limits;
 pub use listener::Listener;

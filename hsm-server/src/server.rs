@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hsm_client::{Error, ErrorKind, Hsm, Result};
+use hsm_client::{Error, ErrorKind, Hsm, Result, SystemClock};
 use hsm_wire::ServerRoute;
 use http::{HeaderValue, StatusCode};
+use hyper::body::Bytes;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Constants, Outcome, Uuid};
+use crate::clock::TestClock;
 use crate::gate::Gate;
-use crate::identity::Identities;
+use crate::idempotency::Answers;
+use crate::identity::{Identities, IdentityConfig};
 use crate::limits::{CERTIFICATE_CHECK_INTERVAL, Limits};
 use crate::listener::{self, Listener, Phase, Visitors};
 use crate::metrics::Metrics;
@@ -40,6 +43,10 @@ pub(crate) struct Shared {
     /// Room for large bodies, in KiB.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
+    pub(crate) answers: Answers,
+    /// Only with `--dev`.
+    pub(crate) clock: Option<TestClock>,
+    pub(crate) openapi: Bytes,
     /// The ids of requests: random bits of this process, and a counter.
     id: u64,
     next: AtomicU64,
@@ -152,10 +159,11 @@ async fn keep_current(tls: Tls) {
 #[must_use]
 pub struct ServerBuilder {
     partitions: Vec<(Vec<Box<str>>, Hsm)>,
-    identities: Identities,
+    identities: Option<Identities>,
     limits: Limits,
     tls: Option<Tls>,
     region: Option<String>,
+    clock: Option<TestClock>,
 }
 
 impl ServerBuilder {
@@ -166,9 +174,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Takes these proofs of identity.
+    /// Takes these proofs of identity; if not set, those that need no configuration: users and API tokens.
     pub fn identities(mut self, identities: Identities) -> Self {
-        self.identities = identities;
+        self.identities = Some(identities);
         self
     }
 
@@ -181,6 +189,12 @@ impl ServerBuilder {
     /// Takes no more than this.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets whoever is authenticated move the clock ahead. The HSMs must have been opened with the same clock.
+    pub fn test_clock(mut self, clock: TestClock) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -213,6 +227,10 @@ impl ServerBuilder {
             })?,
             None => HeaderValue::from_static("local"),
         };
+        let identities = match self.identities {
+            Some(identities) => identities,
+            None => Identities::new(&IdentityConfig::default(), Arc::new(SystemClock::default()))?,
+        };
         let limits = self.limits;
         let mut random = [0; 24];
         getrandom::fill(&mut random).map_err(|_| {
@@ -223,7 +241,7 @@ impl ServerBuilder {
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
         Ok(Server {
             shared: Arc::new(Shared {
-                identities: self.identities,
+                identities,
                 tls: self.tls,
                 constants: Constants {
                     region,
@@ -234,6 +252,9 @@ impl ServerBuilder {
                 requests: Gate::new(limits.requests_in_flight),
                 room: Arc::new(Semaphore::new(limits.bodies_len.div_ceil(1024))),
                 metrics: Metrics::new(),
+                answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
+                clock: self.clock,
+                openapi: Bytes::new(),
                 partitions,
                 limits,
                 id,
