@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Constants, Outcome, Uuid};
+use crate::authority::Authority;
 use crate::clock::TestClock;
 use crate::gate::Gate;
 use crate::idempotency::Answers;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) answers: Answers,
     /// Only with `--dev`.
     pub(crate) clock: Option<TestClock>,
+    /// Only with `--dev`.
+    pub(crate) authority: Option<Arc<Authority>>,
     pub(crate) openapi: Bytes,
     /// The ids of requests: random bits of this process, and a counter.
     id: u64,
@@ -111,7 +114,10 @@ impl Server {
             }
             tasks.spawn(listener::accept(listener, shared.clone(), watched.clone()));
         }
-        let reloading = shared.tls.clone().map(|tls| tokio::spawn(keep_current(tls)));
+        let reloading = shared
+            .tls
+            .clone()
+            .map(|tls| tokio::spawn(keep_current(tls)));
         shutdown.await;
         tracing::info!("the server stops; what was accepted is finished");
         phase.send_replace(Phase::Finishing);
@@ -120,7 +126,10 @@ impl Server {
             shared.requests.empty().await;
             shared.connections.empty().await;
         };
-        if timeout(shared.limits.shutdown_time, finished).await.is_err() {
+        if timeout(shared.limits.shutdown_time, finished)
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 requests = shared.requests.inside(),
                 "requests took longer than a shutdown waits"
@@ -164,6 +173,7 @@ pub struct ServerBuilder {
     tls: Option<Tls>,
     region: Option<String>,
     clock: Option<TestClock>,
+    authority: Option<Arc<Authority>>,
 }
 
 impl ServerBuilder {
@@ -189,6 +199,13 @@ impl ServerBuilder {
     /// Takes no more than this.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Gives out tokens at the paths of a development server's authority. [`Dev::identities`](crate::Dev::identities) take
+    /// them.
+    pub fn authority(mut self, authority: Arc<Authority>) -> Self {
+        self.authority = Some(authority);
         self
     }
 
@@ -222,8 +239,11 @@ impl ServerBuilder {
         }
         let region = match self.region {
             Some(region) => HeaderValue::from_str(&region).map_err(|source| {
-                Error::new(ErrorKind::InvalidInput, "the region cannot be put in a header")
-                    .with_source(source)
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    "the region cannot be put in a header",
+                )
+                .with_source(source)
             })?,
             None => HeaderValue::from_static("local"),
         };
@@ -233,9 +253,8 @@ impl ServerBuilder {
         };
         let limits = self.limits;
         let mut random = [0; 24];
-        getrandom::fill(&mut random).map_err(|_| {
-            Error::new(ErrorKind::DeviceFailed, "the system has no random numbers")
-        })?;
+        getrandom::fill(&mut random)
+            .map_err(|_| Error::new(ErrorKind::DeviceFailed, "the system has no random numbers"))?;
         let (instance, id) = random.split_at(16);
         let instance = u128::from_be_bytes(instance.try_into().unwrap_or_default());
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
@@ -254,6 +273,7 @@ impl ServerBuilder {
                 metrics: Metrics::new(),
                 answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
                 clock: self.clock,
+                authority: self.authority,
                 openapi: Bytes::new(),
                 partitions,
                 limits,

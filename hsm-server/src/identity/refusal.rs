@@ -1,8 +1,5 @@
 //! [`Refusal`]: an answer to a request whose sender is not known, and the reason, which only logs and metrics hear.
 
-use std::borrow::Cow;
-use std::time::Duration;
-
 use hsm_core::{Error, ErrorKind};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
