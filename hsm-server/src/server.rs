@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsm_client::{Error, ErrorKind, Hsm, Result, SystemClock};
 use hsm_wire::ServerRoute;
 use http::{HeaderValue, StatusCode};
-use hyper::body::Bytes;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use crate::idempotency::Answers;
 use crate::identity::{Identities, IdentityConfig};
 use crate::limits::{CERTIFICATE_CHECK_INTERVAL, Limits};
 use crate::listener::{self, Listener, Phase, Visitors};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::partition::{Partition, Partitions, host_name};
 use crate::tls::Tls;
 
@@ -27,6 +27,7 @@ use crate::tls::Tls;
 #[must_use]
 pub struct Server {
     shared: Arc<Shared>,
+    metrics: Option<TcpListener>,
 }
 
 /// What all connections of a server share.
@@ -46,7 +47,6 @@ pub(crate) struct Shared {
     pub(crate) answers: Answers,
     /// Only with `--dev`.
     pub(crate) clock: Option<TestClock>,
-    pub(crate) openapi: Bytes,
     /// The ids of requests: random bits of this process, and a counter.
     id: u64,
     next: AtomicU64,
@@ -111,7 +111,10 @@ impl Server {
             }
             tasks.spawn(listener::accept(listener, shared.clone(), watched.clone()));
         }
-        let reloading = shared.tls.clone().map(|tls| tokio::spawn(keep_current(tls)));
+        let measuring = self
+            .metrics
+            .map(|listener| tokio::spawn(metrics::serve(listener, shared.clone())));
+        let reloading = shared.tls.clone().map(|tls| tokio::spawn(keep_current(tls, shared.clone())));
         shutdown.await;
         tracing::info!("the server stops; what was accepted is finished");
         phase.send_replace(Phase::Finishing);
@@ -130,6 +133,9 @@ impl Server {
         if let Some(reloading) = reloading {
             reloading.abort();
         }
+        if let Some(measuring) = measuring {
+            measuring.abort();
+        }
         let mut result = Ok(());
         for partition in shared.partitions.all() {
             result = result.and(partition.hsm().clone().close().await);
@@ -139,7 +145,7 @@ impl Server {
 }
 
 /// Looks at the files of the certificate from time to time, and on SIGHUP.
-async fn keep_current(tls: Tls) {
+async fn keep_current(tls: Tls, shared: Arc<Shared>) {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
     let mut clock = tokio::time::interval(CERTIFICATE_CHECK_INTERVAL);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -150,7 +156,9 @@ async fn keep_current(tls: Tls) {
         }
         let tls = tls.clone();
         // Reading files blocks.
-        drop(tokio::task::spawn_blocking(move || tls.reload_and_log()).await);
+        if let Ok(true) = tokio::task::spawn_blocking(move || tls.reload_and_log()).await {
+            shared.metrics.certificate_changed();
+        }
     }
 }
 
@@ -164,6 +172,7 @@ pub struct ServerBuilder {
     tls: Option<Tls>,
     region: Option<String>,
     clock: Option<TestClock>,
+    metrics: Option<TcpListener>,
 }
 
 impl ServerBuilder {
@@ -195,6 +204,12 @@ impl ServerBuilder {
     /// Lets whoever is authenticated move the clock ahead. The HSMs must have been opened with the same clock.
     pub fn test_clock(mut self, clock: TestClock) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Serves `/metrics`, `/healthz` and `/readyz` on a listener of their own, over plain HTTP: on loopback, as a rule.
+    pub fn metrics(mut self, listener: TcpListener) -> Self {
+        self.metrics = Some(listener);
         self
     }
 
@@ -240,6 +255,7 @@ impl ServerBuilder {
         let instance = u128::from_be_bytes(instance.try_into().unwrap_or_default());
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
         Ok(Server {
+            metrics: self.metrics,
             shared: Arc::new(Shared {
                 identities,
                 tls: self.tls,
@@ -254,7 +270,6 @@ impl ServerBuilder {
                 metrics: Metrics::new(),
                 answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
                 clock: self.clock,
-                openapi: Bytes::new(),
                 partitions,
                 limits,
                 id,
