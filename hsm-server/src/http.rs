@@ -24,6 +24,7 @@ use zeroize::Zeroize;
 
 use crate::Partition;
 use crate::answer::{self, Answer, Ids, Outcome};
+use crate::authority::Authority;
 use crate::idempotency::{Fingerprint, Known, Slot};
 use crate::identity::{Caller, Peer, Refusal};
 use crate::limits::{Limits, RETRY_AFTER_BUSY, SMALL_BODY_LEN};
@@ -141,15 +142,16 @@ impl Line {
         let place = self.place(&head)?;
         seen.place = Some(place.clone());
         match route {
-            Ok(Route::Engine(route)) => {
-                self.engine(&place, route, &head, body, ids, seen).await
-            }
+            Ok(Route::Engine(route)) => self.engine(&place, route, &head, body, ids, seen).await,
             Ok(Route::Server(route)) => self.own(&place, route, &head, body, seen).await,
             Ok(Route::NotYet(what)) => {
                 self.caller(&place, &head.headers, seen).await?;
                 Err(Outcome::from(Reply::not_yet(what)).into_answer())
             }
-            Err(misrouted) => self.misrouted(misrouted, &head, body).await,
+            Err(misrouted) => match &self.shared.authority {
+                Some(authority) => self.authority(authority, &head, body, misrouted).await,
+                None => self.misrouted(misrouted),
+            },
             #[expect(
                 unreachable_patterns,
                 reason = "the wire may learn routes that this server does not know"
@@ -263,11 +265,7 @@ impl Line {
     }
 
     /// Carries a job out, and gives it back.
-    async fn run(
-        &self,
-        mut job: Job,
-        head: &Parts,
-    ) -> std::result::Result<(Job, Outcome), Answer> {
+    async fn run(&self, mut job: Job, head: &Parts) -> std::result::Result<(Job, Outcome), Answer> {
         let time = self.shared.limits.request_time;
         if !changes(&job.route) {
             return match timeout(time, job.run()).await {
@@ -384,13 +382,25 @@ impl Line {
         Ok(outcome.into_answer())
     }
 
-    /// A path that is not the API's: perhaps one of the authority's.
-    async fn misrouted(
+    /// What is no path of the API may be one of the built-in authority.
+    async fn authority(
         &self,
-        misrouted: Misrouted,
+        authority: &Authority,
         head: &Parts,
         body: Incoming,
+        misrouted: Misrouted,
     ) -> std::result::Result<Answer, Answer> {
+        let scratch = self.read(body, self.shared.limits.open_body_len).await?;
+        match authority
+            .answer(&head.method, head.uri.path(), &head.headers, &scratch.body)
+            .await
+        {
+            Some(response) => Ok(response.map(Full::new)),
+            None => self.misrouted(misrouted),
+        }
+    }
+
+    fn misrouted(&self, misrouted: Misrouted) -> std::result::Result<Answer, Answer> {
         let outcome = Outcome::from(Reply::misrouted(&misrouted));
         Err(match misrouted {
             Misrouted::Method(allow) => outcome.allow(allow),
@@ -535,7 +545,10 @@ struct Job {
 
 impl Job {
     fn fingerprint(&self, head: &Parts) -> Fingerprint {
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
         let mut hash = Sha256::new();
         for part in [
             head.method.as_str().as_bytes(),

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Constants, Outcome, Uuid};
+use crate::authority::Authority;
 use crate::clock::TestClock;
 use crate::gate::Gate;
 use crate::idempotency::Answers;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) answers: Answers,
     /// Only with `--dev`.
     pub(crate) clock: Option<TestClock>,
+    /// Only with `--dev`.
+    pub(crate) authority: Option<Arc<Authority>>,
     /// The ids of requests: random bits of this process, and a counter.
     id: u64,
     next: AtomicU64,
@@ -114,7 +117,10 @@ impl Server {
         let measuring = self
             .metrics
             .map(|listener| tokio::spawn(metrics::serve(listener, shared.clone())));
-        let reloading = shared.tls.clone().map(|tls| tokio::spawn(keep_current(tls, shared.clone())));
+        let reloading = shared
+            .tls
+            .clone()
+            .map(|tls| tokio::spawn(keep_current(tls, shared.clone())));
         shutdown.await;
         tracing::info!("the server stops; what was accepted is finished");
         phase.send_replace(Phase::Finishing);
@@ -123,7 +129,10 @@ impl Server {
             shared.requests.empty().await;
             shared.connections.empty().await;
         };
-        if timeout(shared.limits.shutdown_time, finished).await.is_err() {
+        if timeout(shared.limits.shutdown_time, finished)
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 requests = shared.requests.inside(),
                 "requests took longer than a shutdown waits"
@@ -173,6 +182,7 @@ pub struct ServerBuilder {
     region: Option<String>,
     clock: Option<TestClock>,
     metrics: Option<TcpListener>,
+    authority: Option<Arc<Authority>>,
 }
 
 impl ServerBuilder {
@@ -198,6 +208,13 @@ impl ServerBuilder {
     /// Takes no more than this.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Gives out tokens at the paths of a development server's authority. [`Dev::identities`](crate::Dev::identities) take
+    /// them.
+    pub fn authority(mut self, authority: Arc<Authority>) -> Self {
+        self.authority = Some(authority);
         self
     }
 
@@ -237,8 +254,11 @@ impl ServerBuilder {
         }
         let region = match self.region {
             Some(region) => HeaderValue::from_str(&region).map_err(|source| {
-                Error::new(ErrorKind::InvalidInput, "the region cannot be put in a header")
-                    .with_source(source)
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    "the region cannot be put in a header",
+                )
+                .with_source(source)
             })?,
             None => HeaderValue::from_static("local"),
         };
@@ -248,9 +268,8 @@ impl ServerBuilder {
         };
         let limits = self.limits;
         let mut random = [0; 24];
-        getrandom::fill(&mut random).map_err(|_| {
-            Error::new(ErrorKind::DeviceFailed, "the system has no random numbers")
-        })?;
+        getrandom::fill(&mut random)
+            .map_err(|_| Error::new(ErrorKind::DeviceFailed, "the system has no random numbers"))?;
         let (instance, id) = random.split_at(16);
         let instance = u128::from_be_bytes(instance.try_into().unwrap_or_default());
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
@@ -270,6 +289,7 @@ impl ServerBuilder {
                 metrics: Metrics::new(),
                 answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
                 clock: self.clock,
+                authority: self.authority,
                 partitions,
                 limits,
                 id,
