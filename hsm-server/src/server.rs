@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsm_client::{Error, ErrorKind, Hsm, Result, SystemClock};
 use hsm_wire::ServerRoute;
 use http::{HeaderValue, StatusCode};
-use hyper::body::Bytes;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::idempotency::Answers;
 use crate::identity::{Identities, IdentityConfig};
 use crate::limits::{CERTIFICATE_CHECK_INTERVAL, Limits};
 use crate::listener::{self, Listener, Phase, Visitors};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::partition::{Partition, Partitions, host_name};
 use crate::tls::Tls;
 
@@ -28,6 +28,7 @@ use crate::tls::Tls;
 #[must_use]
 pub struct Server {
     shared: Arc<Shared>,
+    metrics: Option<TcpListener>,
 }
 
 /// What all connections of a server share.
@@ -49,7 +50,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Option<TestClock>,
     /// Only with `--dev`.
     pub(crate) authority: Option<Arc<Authority>>,
-    pub(crate) openapi: Bytes,
     /// The ids of requests: random bits of this process, and a counter.
     id: u64,
     next: AtomicU64,
@@ -114,10 +114,13 @@ impl Server {
             }
             tasks.spawn(listener::accept(listener, shared.clone(), watched.clone()));
         }
+        let measuring = self
+            .metrics
+            .map(|listener| tokio::spawn(metrics::serve(listener, shared.clone())));
         let reloading = shared
             .tls
             .clone()
-            .map(|tls| tokio::spawn(keep_current(tls)));
+            .map(|tls| tokio::spawn(keep_current(tls, shared.clone())));
         shutdown.await;
         tracing::info!("the server stops; what was accepted is finished");
         phase.send_replace(Phase::Finishing);
@@ -139,6 +142,9 @@ impl Server {
         if let Some(reloading) = reloading {
             reloading.abort();
         }
+        if let Some(measuring) = measuring {
+            measuring.abort();
+        }
         let mut result = Ok(());
         for partition in shared.partitions.all() {
             result = result.and(partition.hsm().clone().close().await);
@@ -148,7 +154,7 @@ impl Server {
 }
 
 /// Looks at the files of the certificate from time to time, and on SIGHUP.
-async fn keep_current(tls: Tls) {
+async fn keep_current(tls: Tls, shared: Arc<Shared>) {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
     let mut clock = tokio::time::interval(CERTIFICATE_CHECK_INTERVAL);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -159,7 +165,9 @@ async fn keep_current(tls: Tls) {
         }
         let tls = tls.clone();
         // Reading files blocks.
-        drop(tokio::task::spawn_blocking(move || tls.reload_and_log()).await);
+        if let Ok(true) = tokio::task::spawn_blocking(move || tls.reload_and_log()).await {
+            shared.metrics.certificate_changed();
+        }
     }
 }
 
@@ -173,6 +181,7 @@ pub struct ServerBuilder {
     tls: Option<Tls>,
     region: Option<String>,
     clock: Option<TestClock>,
+    metrics: Option<TcpListener>,
     authority: Option<Arc<Authority>>,
 }
 
@@ -212,6 +221,12 @@ impl ServerBuilder {
     /// Lets whoever is authenticated move the clock ahead. The HSMs must have been opened with the same clock.
     pub fn test_clock(mut self, clock: TestClock) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Serves `/metrics`, `/healthz` and `/readyz` on a listener of their own, over plain HTTP: on loopback, as a rule.
+    pub fn metrics(mut self, listener: TcpListener) -> Self {
+        self.metrics = Some(listener);
         self
     }
 
@@ -259,6 +274,7 @@ impl ServerBuilder {
         let instance = u128::from_be_bytes(instance.try_into().unwrap_or_default());
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
         Ok(Server {
+            metrics: self.metrics,
             shared: Arc::new(Shared {
                 identities,
                 tls: self.tls,
@@ -274,7 +290,6 @@ impl ServerBuilder {
                 answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
                 clock: self.clock,
                 authority: self.authority,
-                openapi: Bytes::new(),
                 partitions,
                 limits,
                 id,
