@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hsm_core::audit::RequestId;
 use hsm_core::{
-    Clock, Credentials, Error, ErrorKind, Principal, Request, Response, Result, SecretBytes,
-    Service, Session,
+    Clock, Credentials, Error, ErrorKind, KeyInfo, Page, Principal, Request, Response,
+    Result, SecretBytes, Service, Session,
 };
+use hsm_wire::server::LoginBody;
 use hsm_wire::{Body, EngineRoute, Outgoing};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::auth::{Bearer, Challenge, Challenges, Tokens};
@@ -25,7 +26,7 @@ use super::options::{RemoteOptions, Verify};
 use super::retry::{Limits, Repeat, Timer, backoff, random, random_id};
 use super::runtime::Runtime;
 use super::sources::retry_after;
-use super::transport::{Answer, Failed, Peer, Sent, Transport, Wiped};
+use super::transport::{Answer, Failed, Peer, Sent, Transport};
 
 /// An HSM behind a server.
 #[derive(Clone, Debug)]
@@ -170,14 +171,14 @@ impl Session for RemoteSession {
 
 impl RemoteSession {
     async fn send(&self, id: RequestId, request: Request<'_>) -> Result<Response> {
-        let repeat = Repeat::of(&request);
+        let (repeat, throttled) = (Repeat::of(&request), Throttled::of(&request));
         let outgoing = Outgoing::new(&request)?;
         // What it holds is wiped now, and not when the answer is there.
         drop(request);
         let (remote, identity) = (self.remote.clone(), self.opened.identity.clone());
         self.remote
             .runtime
-            .run(async move { remote.carry(&identity, id, outgoing, repeat).await })
+            .run(async move { remote.carry(&identity, id, outgoing, repeat, throttled).await })
             .await
     }
 
@@ -244,6 +245,43 @@ struct Ask<'a> {
     body: Bytes,
     id: RequestId,
     repeat: Repeat,
+    when_throttled: Throttled,
+}
+
+/// What a 429 means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Throttled {
+    /// Too many requests: wait and ask again.
+    Wait,
+    /// Too many wrong passwords: the caller hears of it.
+    Answer,
+}
+
+impl Throttled {
+    fn of(request: &Request<'_>) -> Self {
+        match request {
+            Request::ChangePassword { .. } => Self::Answer,
+            _ => Self::Wait,
+        }
+    }
+}
+
+/// Who answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Speaker {
+    /// An hsm server.
+    Ours,
+    Another,
+}
+
+impl Speaker {
+    fn of(answer: &Answer) -> Self {
+        if answer.headers.contains_key(INSTANCE) {
+            Self::Ours
+        } else {
+            Self::Another
+        }
+    }
 }
 
 /// Why an attempt has no result.
@@ -263,34 +301,19 @@ enum Happened {
 
 impl Remote {
     async fn log_in(self: Arc<Self>, user: Principal, password: SecretBytes) -> Result<Opened> {
-        #[derive(Serialize)]
-        struct Login<'a> {
-            user: &'a str,
-            password: &'a str,
-        }
         #[derive(Deserialize)]
         struct Session<'a> {
             token: &'a str,
             principal: Principal,
         }
-        let text = std::str::from_utf8(password.expose()).map_err(|_| {
-            Error::new(
-                ErrorKind::Unauthenticated,
-                "a password that is shown to a server is text in UTF-8",
-            )
-        })?;
-        let login = Login {
-            user: user.as_str(),
-            password: text,
-        };
-        let mut body = Wiped::with_capacity(64);
-        serde_json::to_writer(&mut body, &login).map_err(|_| nonsense())?;
+        let login = LoginBody { user, password };
         let ask = Ask {
             method: Method::POST,
             target: SESSIONS,
-            body: Bytes::from_owner(body),
+            body: Bytes::from_owner(Held(login.write())),
             id: RequestId::from_u128(random_id()?),
             repeat: Repeat::ByKey,
+            when_throttled: Throttled::Answer,
         };
         self.ask(&Identity::Connection, &ask, |answer| {
             self.only_ours(answer)?;
@@ -299,7 +322,7 @@ impl Remote {
             Ok(Opened {
                 principal: session.principal,
                 identity: Identity::Fixed(Arc::new(Bearer::new(&token)?)),
-                login: super::session::Login::Kept,
+                login: Login::Kept,
             })
         })
         .await
@@ -317,6 +340,7 @@ impl Remote {
             body: Bytes::new(),
             id: RequestId::from_u128(random_id()?),
             repeat: Repeat::Harmless,
+            when_throttled: Throttled::Wait,
         };
         let principal = self
             .ask(&identity, &ask, |answer| {
@@ -347,6 +371,7 @@ impl Remote {
             body: Bytes::new(),
             id: RequestId::from_u128(random_id()?),
             repeat: Repeat::Harmless,
+            when_throttled: Throttled::Wait,
         };
         self.ask(&identity, &ask, |_| Ok(())).await
     }
@@ -357,7 +382,25 @@ impl Remote {
         id: RequestId,
         outgoing: Outgoing,
         repeat: Repeat,
+        when_throttled: Throttled,
     ) -> Result<Response> {
+        let (route, answer) = self.exchange(identity, id, outgoing, repeat, when_throttled).await?;
+        match answer {
+            (Response::Keys(page), Speaker::Another) => {
+                self.complete(identity, id, &route, page).await
+            }
+            (response, _) => Ok(response),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        identity: &Identity,
+        id: RequestId,
+        outgoing: Outgoing,
+        repeat: Repeat,
+        when_throttled: Throttled,
+    ) -> Result<(EngineRoute, (Response, Speaker))> {
         let Outgoing {
             route,
             method,
@@ -371,14 +414,50 @@ impl Remote {
             body: Bytes::from_owner(Held(body)),
             id,
             repeat,
+            when_throttled,
         };
-        self.ask(identity, &ask, |answer| {
+        let answer = self.ask(identity, &ask, |answer| {
             if target.starts_with(OURS) {
                 self.only_ours(answer)?;
             }
-            route.response(answer.status, answer.body.as_ref())
-        })
-        .await
+            let response = route.response(answer.status, answer.body.as_ref())?;
+            Ok((response, Speaker::of(answer)))
+        });
+        let answer = answer.await?;
+        Ok((route, answer))
+    }
+
+    /// The listings of other services name keys and little more: the rest is fetched key by key. A key that may not be read
+    /// stays as it was listed.
+    async fn complete(
+        &self,
+        identity: &Identity,
+        id: RequestId,
+        route: &EngineRoute,
+        mut page: Page<KeyInfo>,
+    ) -> Result<Response> {
+        for item in &mut page.items {
+            let request = match route {
+                EngineRoute::ListDeletedKeys { .. } => Request::GetDeletedKey {
+                    name: item.name.clone(),
+                },
+                EngineRoute::ListVersions { .. } => Request::GetKey { key: item.key() },
+                _ => Request::GetKey {
+                    key: item.name.clone().into(),
+                },
+            };
+            let outgoing = Outgoing::new(&request)?;
+            let exchanged = self.exchange(identity, id, outgoing, Repeat::Harmless, Throttled::Wait);
+            match exchanged.await {
+                Ok((_, (Response::Key(info), _))) => *item = *info,
+                Ok(_) => return Err(nonsense()),
+                Err(error) if error.kind() == ErrorKind::Denied => {}
+                // It went away meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Response::Keys(page))
     }
 
     /// Asks until there is an answer, or it is no longer safe or of use.
@@ -414,7 +493,8 @@ impl Remote {
                 happened = Happened::Perhaps;
             }
             let safe = match (failed.happened, ask.repeat, &instance) {
-                (Happened::No, _, _) | (_, Repeat::Harmless, _) => happened == Happened::No || instance.is_some(),
+                // A change that may have been carried out has the key and the instance in its headers already.
+                (Happened::No, ..) | (_, Repeat::Harmless, _) => true,
                 (Happened::Perhaps, Repeat::ByKey, Some(instance)) => {
                     headers.insert(IF_INSTANCE, HeaderValue::clone(instance));
                     true
@@ -503,7 +583,7 @@ impl Remote {
                 tokens.refused(bearer.as_ref(), challenge).await;
                 continue;
             }
-            return judge(&answer, read);
+            return judge(&answer, ask.when_throttled, read);
         }
     }
 
@@ -569,7 +649,7 @@ impl Remote {
                 | StatusCode::METHOD_NOT_ALLOWED
                 | StatusCode::NOT_IMPLEMENTED
         );
-        unknown_path && !answer.headers.contains_key(INSTANCE)
+        unknown_path && Speaker::of(answer) == Speaker::Another
     }
 
     fn only_ours(&self, answer: &Answer) -> Result<()> {
@@ -609,6 +689,7 @@ impl Remote {
 /// What an answer means.
 fn judge<T>(
     answer: &Answer,
+    when_throttled: Throttled,
     read: impl Fn(&Answer) -> Result<T>,
 ) -> Result<Result<T>, Attempt> {
     let status = answer.status;
@@ -633,14 +714,10 @@ fn judge<T>(
         Err(error) => error,
     };
     let happened = match status {
-        StatusCode::TOO_MANY_REQUESTS => Happened::No,
+        StatusCode::TOO_MANY_REQUESTS if when_throttled == Throttled::Wait => Happened::No,
         StatusCode::SERVICE_UNAVAILABLE => Happened::Perhaps,
         _ => return Ok(Err(error)),
     };
-    // A lock-out is an answer, and takes longer than anybody waits.
-    if error.kind() == ErrorKind::LockedOut {
-        return Ok(Err(error));
-    }
     let error = match (error.retry_after(), wait) {
         (None, Some(wait)) => error.with_retry_after(wait),
         _ => error,

@@ -33,7 +33,7 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Where the other end is.
 #[derive(Clone, Debug)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Https(Address),
     Unix(PathBuf),
 }
@@ -268,18 +268,6 @@ impl AsRef<[u8]> for Wiped {
 impl fmt::Debug for Wiped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wiped({} bytes)", self.0.len())
-    }
-}
-
-/// For serializers, which write in pieces.
-impl std::io::Write for Wiped {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
