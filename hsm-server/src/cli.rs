@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod role;
 mod secret;
+mod serve;
 mod status;
 mod token;
 mod user;
@@ -64,6 +65,8 @@ struct Cli {
 enum Command {
     /// Makes an HSM
     Init(init::Init),
+    /// Serves HSMs over HTTPS
+    Serve(serve::Serve),
     /// Makes, uses and administers keys
     Key(key::Key),
     /// Defines and assigns roles
@@ -112,6 +115,7 @@ fn perform(command: Command, out: &Out) -> Result<Exit> {
             runtime.block_on(async {
                 match command {
                     Command::Init(init) => init.run(out).await,
+                    Command::Serve(serve) => serve.run(out).await,
                     Command::Key(key) => key.run(out).await,
                     Command::Role(role) => role.run(out).await,
                     Command::User(user) => user.run(out).await,

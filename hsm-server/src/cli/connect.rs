@@ -34,6 +34,10 @@ pub(crate) struct Target {
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
 
+    /// Of a server: trust the certificate authorities in this PEM file, and not the system's
+    #[arg(long, global = true, value_name = "FILE", env = "HSM_CA")]
+    ca: Option<PathBuf>,
+
     /// Of a folder: do only what the standards of NIST approve
     #[arg(long, global = true)]
     fips: bool,
@@ -104,6 +108,9 @@ impl Target {
         }
         if let Some(path) = &self.key_file {
             options = options.key_file(path);
+        }
+        if let Some(path) = &self.ca {
+            options = options.ca_file(path);
         }
         if self.fips {
             options = options.device(SoftDevice::options(CryptoProvider::AwsLc).approved_only());

@@ -88,7 +88,10 @@ impl Tail {
                 for line in reader.read(self.stream, self.lines).await? {
                     out.line(&line.text)?;
                 }
-                while self.follow {
+                if !self.follow {
+                    return Ok(());
+                }
+                loop {
                     tokio::select! {
                         interrupted = tokio::signal::ctrl_c() => {
                             return interrupted.map_err(|source| {
@@ -101,7 +104,6 @@ impl Tail {
                         out.line(&line.text)?;
                     }
                 }
-                Ok(())
             })
             .await
     }
