@@ -1,6 +1,7 @@
 //! The commands: what is on the command line, and where each goes.
 
 mod audit;
+mod bench;
 mod completions;
 mod connect;
 mod failure;
@@ -79,6 +80,8 @@ enum Command {
     Audit(audit::Audit),
     /// Shows the partition: its id, settings and audit key
     Status(status::Status),
+    /// Measures a server of this machine
+    Bench(bench::Bench),
     /// Prints a completion script for a shell
     Completions(completions::Completions),
 }
@@ -122,6 +125,7 @@ fn perform(command: Command, out: &Out) -> Result<Exit> {
                     Command::Token(token) => token.run(out).await,
                     Command::Audit(audit) => audit.run(out).await,
                     Command::Status(status) => status.run(out).await,
+                    Command::Bench(bench) => bench.run(out).await,
                     Command::Completions(completions) => completions.run().map(drop),
                 }
             })?;
