@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use hsm_client::kinds::EcdsaP256;
 use hsm_client::PageRequest;
+use hsm_client::kinds::EcdsaP256;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
@@ -19,21 +19,40 @@ async fn a_second_start_finds_what_the_first_one_made() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("hsm-dev");
     let first = Dev::prepare(&folder, 8443, clock()).await.unwrap();
-    let session = first.hsm().login(first.administrator(), first.expose_password()).await.unwrap();
+    let session = first
+        .hsm()
+        .login(first.administrator(), first.expose_password())
+        .await
+        .unwrap();
     let key = session.create::<EcdsaP256>("hello").await.unwrap();
     key.sign(b"hello").await.unwrap();
-    assert!(session.list_deleted_keys(PageRequest::default()).await.is_ok());
+    assert!(
+        session
+            .list_deleted_keys(PageRequest::default())
+            .await
+            .is_ok()
+    );
     assert!(session.random(8).await.is_ok());
     let text = first.text();
-    for part in [first.expose_password(), &*first.url(), &*first.ca_file().display().to_string()] {
+    for part in [
+        first.expose_password(),
+        &*first.url(),
+        &*first.ca_file().display().to_string(),
+    ] {
         assert!(text.contains(part), "{part}");
     }
     assert!(!format!("{first:?}").contains(first.expose_password()));
     for file in ["dev.json", "ca.key", "server.key"] {
-        let mode = fs::metadata(folder.join(file)).unwrap().permissions().mode();
+        let mode = fs::metadata(folder.join(file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     let kept = ["ca.pem", "ca.key", "server.pem", "server.key", "dev.json"]
         .map(|file| fs::read(folder.join(file)).unwrap());
     // Who changes the password can start the server all the same.
@@ -46,7 +65,10 @@ async fn a_second_start_finds_what_the_first_one_made() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let second = Dev::prepare(&folder, 8443, clock()).await.unwrap();
     assert_eq!(second.text(), text);
-    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     let again = ["ca.pem", "ca.key", "server.pem", "server.key", "dev.json"]
         .map(|file| fs::read(folder.join(file)).unwrap());
     assert_eq!(kept, again);
@@ -79,7 +101,9 @@ async fn check(folder: &Path) {
         .with_single_cert(chain, key)
         .unwrap();
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap())
+        .unwrap();
     let client = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
