@@ -666,7 +666,7 @@ impl Remote {
     fn told(&self, error: Error, happened: Happened) -> Error {
         let never_there = matches!(
             error.kind(),
-            ErrorKind::Unreachable | ErrorKind::Unauthenticated | ErrorKind::LimitExceeded
+            ErrorKind::Unreachable | ErrorKind::Unauthenticated
         );
         if happened == Happened::Perhaps && (never_there || error.retry_after().is_some()) {
             return Error::new(
