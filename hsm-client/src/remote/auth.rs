@@ -172,10 +172,7 @@ impl Challenges {
                 (None, Some(resource)) => format!("{}/.default", resource.trim_end_matches('/')),
                 (None, None) => return Err(refused("the server's challenge names no resource")),
             };
-            let resource = scope
-                .strip_suffix("/.default")
-                .unwrap_or(&scope)
-                .to_owned();
+            let resource = scope.strip_suffix("/.default").unwrap_or(&scope).to_owned();
             self.check(&resource)?;
             return Ok(Some(Challenge {
                 authority,
@@ -338,9 +335,18 @@ pub(super) struct Tokens {
 
 #[derive(Debug, Default)]
 struct Flight {
+    asked: Asked,
     challenge: Option<Challenge>,
     /// The source is not asked before.
     not_before: Duration,
+}
+
+/// Whether the server was asked for its challenge.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Asked {
+    #[default]
+    NotYet,
+    Yes,
 }
 
 impl Tokens {
@@ -359,7 +365,10 @@ impl Tokens {
         probe: impl AsyncFnOnce() -> Result<Option<Challenge>>,
     ) -> Result<Option<Arc<Bearer>>> {
         let now = self.clock.monotonic();
-        let current = self.current.load_full().filter(|bearer| !bearer.is_over(now));
+        let current = self
+            .current
+            .load_full()
+            .filter(|bearer| !bearer.is_over(now));
         let mut flight = match current {
             Some(bearer) if !bearer.is_due(now) => return Ok(Some(bearer)),
             // It still serves; one call renews it.
@@ -370,7 +379,10 @@ impl Tokens {
             None => self.flight.lock().await,
         };
         let now = self.clock.monotonic();
-        let current = self.current.load_full().filter(|bearer| !bearer.is_over(now));
+        let current = self
+            .current
+            .load_full()
+            .filter(|bearer| !bearer.is_over(now));
         if let Some(bearer) = &current
             && (!bearer.is_due(now) || now < flight.not_before)
         {
@@ -383,8 +395,9 @@ impl Tokens {
             )
             .with_retry_after(flight.not_before - now));
         }
-        if flight.challenge.is_none() {
+        if flight.asked == Asked::NotYet {
             flight.challenge = probe().await?;
+            flight.asked = Asked::Yes;
         }
         let Some(challenge) = &flight.challenge else {
             return Ok(None);
@@ -440,7 +453,10 @@ mod tests {
         assert_eq!(
             bearer_parameters(vault).unwrap(),
             [
-                ("authorization".into(), "https://login.example/tenant".into()),
+                (
+                    "authorization".into(),
+                    "https://login.example/tenant".into()
+                ),
                 ("resource".into(), "https://managedhsm.example".into()),
             ]
         );
@@ -453,7 +469,13 @@ mod tests {
                 ("g".into(), "h".into()),
             ]
         );
-        for none in ["Basic realm=\"a\"", "Bearer", "Bearer a", "Bearer a=\"b", ""] {
+        for none in [
+            "Basic realm=\"a\"",
+            "Bearer",
+            "Bearer a",
+            "Bearer a=\"b",
+            "",
+        ] {
             assert!(bearer_parameters(none).is_none(), "{none}");
         }
     }
