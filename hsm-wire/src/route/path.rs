@@ -106,11 +106,7 @@ impl Captured<'_> {
     /// The scope whose assignments are listed; `/` stands for all of them, unless only those at it are asked for.
     pub(super) fn assigned_at(&self) -> Result<Option<Scope>, Misrouted> {
         let scope = self.scope()?;
-        let exactly = self
-            .query
-            .filters()?
-            .iter()
-            .any(|filter| *filter == Filter::AtScope);
+        let exactly = self.query.filters()?.contains(&Filter::AtScope);
         Ok((exactly || scope != Scope::Global).then_some(scope))
     }
 
@@ -212,10 +208,10 @@ impl<'q> Query<'q> {
         if let Some(limit) = &self.hsm_max_results {
             return number("hsm-maxresults", Some(limit), 0).map(Some);
         }
-        let Some(limit) = &self.max_results else {
+        let Some(limit) = self.max_results.as_deref() else {
             return Ok(None);
         };
-        match limit.parse() {
+        match number("maxresults", Some(limit), 0) {
             Ok(limit) if (1..=PAGE_LEN_DEFAULT).contains(&limit) => Ok(Some(limit)),
             _ => Err(bad_parameter(format!(
                 "`maxresults` is a number from 1 to {PAGE_LEN_DEFAULT}"
