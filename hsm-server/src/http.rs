@@ -216,7 +216,7 @@ impl Line {
             .identities
             .caller(&place.partition, &self.peer, headers, &place.base)
             .await
-            .map_err(refused)?;
+            .map_err(|refusal| self.refused(refusal))?;
         seen.session = Some(caller.session.clone());
         Ok(caller)
     }
@@ -356,7 +356,10 @@ impl Line {
                     .identities
                     .login(&place.partition, &scratch.body, &place.base)
                     .await;
-                Outcome::secret(StatusCode::CREATED, login.map_err(refused)?)
+                Outcome::secret(
+                    StatusCode::CREATED,
+                    login.map_err(|refusal| self.refused(refusal))?,
+                )
             }
             ServerRoute::WhoAmI => {
                 let caller = self.caller(place, &head.headers, seen).await?;
@@ -382,6 +385,12 @@ impl Line {
             _ => return Err(not_found()),
         };
         Ok(outcome.into_answer())
+    }
+
+    /// Somebody is not let in.
+    fn refused(&self, refusal: Refusal) -> Answer {
+        self.shared.metrics.refused(refusal.reason);
+        refusal.into_response().map(Full::new)
     }
 
     /// What is no path of the API may be one of the built-in authority.
@@ -668,10 +677,6 @@ fn idempotency_key(headers: &HeaderMap) -> std::result::Result<Option<u128>, Ans
         )
         .into_answer()),
     }
-}
-
-fn refused(refusal: Refusal) -> Answer {
-    refusal.into_response().map(Full::new)
 }
 
 fn bad_host(message: &str) -> Answer {
