@@ -88,6 +88,7 @@ impl Serve {
                     .partition(Dev::HOSTS, dev.hsm().clone())
                     .tls(tls)
                     .identities(dev.identities(&IdentityConfig::default())?)
+                    .authority(dev.authority())
                     .test_clock(clock)
                     .build()?;
                 let listeners = vec![listener];
