@@ -1,11 +1,8 @@
 //! The program does with a folder what its commands say, and every refusal has its exit code.
 
-#[path = "support/program.rs"]
-mod program;
-
 use std::fs;
 
-use program::{ADMIN_PASSWORD, APP_PASSWORD, Home, mode, texts};
+use crate::home::{ADMIN_PASSWORD, APP_PASSWORD, Home, mode, texts};
 use serde_json::Value;
 
 #[test]
