@@ -300,7 +300,8 @@ fn http1(limits: &Limits) -> http1::Builder {
         .header_read_timeout(None)
         .max_header_size(limits.header_len)
         .max_buf_size(limits.header_len.max(64 << 10))
-        .pipeline_flush(true);
+        // Held back, an answer would be lost when what is behind its request is malformed, and the 400 or 431 as well.
+        .pipeline_flush(false);
     if limits.header_count != HYPER_HEADER_COUNT {
         builder.max_headers(limits.header_count);
     }
