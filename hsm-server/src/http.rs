@@ -669,15 +669,16 @@ async fn repeated(mut answer: watch::Receiver<Option<Outcome>>) -> Option<Outcom
 
 /// The header `Idempotency-Key`.
 fn idempotency_key(headers: &HeaderMap) -> std::result::Result<Option<u128>, Answer> {
-    let Some(value) = headers.get(answer::IDEMPOTENCY_KEY) else {
+    let mut values = headers.get_all(answer::IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
     match answer::parse_uuid(value.as_bytes()) {
-        Some(key) => Ok(Some(key)),
-        None => Err(Outcome::problem(
+        Some(key) if values.next().is_none() => Ok(Some(key)),
+        _ => Err(Outcome::problem(
             StatusCode::BAD_REQUEST,
             "BadParameter",
-            "the header Idempotency-Key is a UUID",
+            "the header Idempotency-Key is one UUID",
         )
         .into_answer()),
     }
