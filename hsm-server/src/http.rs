@@ -15,7 +15,7 @@ use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
 use hsm_core::Response;
 use hsm_core::audit::RequestId;
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
-use http::header::HOST;
+use http::header::{CONTENT_ENCODING, HOST};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -241,6 +241,7 @@ impl Line {
             .principal(place.partition.number(), caller.principal())
             .map_err(|error| Outcome::error(&error).into_answer())?;
         self.check_instance(&head.headers)?;
+        check_encoding(&head.headers)?;
         let scratch = self.read(body, self.shared.limits.body_len).await?;
         let job = Job {
             session: caller.session.clone(),
@@ -355,6 +356,7 @@ impl Line {
                 Outcome::json(StatusCode::OK, hsm_wire::openapi(&place.base).to_string())
             }
             ServerRoute::Login => {
+                check_encoding(&head.headers)?;
                 let scratch = self.read(body, shared.limits.open_body_len).await?;
                 let login = shared
                     .identities
@@ -665,6 +667,20 @@ fn is_authority(text: &str) -> bool {
 /// Waits for what is answered to the first; `None` if that ended without an answer.
 async fn repeated(mut answer: watch::Receiver<Option<Outcome>>) -> Option<Outcome> {
     answer.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+/// A body is read as it is. What says to be packed would be one thing to us and another to whoever stands between.
+fn check_encoding(headers: &HeaderMap) -> std::result::Result<(), Answer> {
+    let mut named = headers.get_all(CONTENT_ENCODING).iter();
+    if named.all(|name| name.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Outcome::problem(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UnsupportedMediaType",
+        "a body is sent without Content-Encoding",
+    )
+    .into_answer())
 }
 
 /// The header `Idempotency-Key`.
