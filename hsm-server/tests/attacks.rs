@@ -2,6 +2,8 @@
 //!
 //! `docs/server-attacks.md` lists them all.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 #[path = "attacks/authorization.rs"]
 mod authorization;
 #[path = "attacks/bodies.rs"]

@@ -100,7 +100,7 @@ async fn telling_an_existing_key_from_a_missing_or_deleted_one_without_a_role() 
     let denied = cannot_tell(&world, &nobody).await;
     // The rest needs a body that is more than `{}`: it is refused before, alike for all keys.
     assert!(denied >= 25, "{denied}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn telling_keys_apart_with_a_role_for_another_key() {
         .user("one-key", &[(BuiltInRole::CryptoUser, scope)])
         .await;
     assert!(cannot_tell(&world, &user).await >= 20);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn an_action_that_no_role_allows() {
         assert!(message.contains("auditor"), "{message}");
     }
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn giving_oneself_a_role() {
         assert!(answer.is_error(403), "{answer:?}");
     }
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn reading_metrics_the_clock_or_an_authority_outside_of_dev() {
             assert!(answer.is_error(404), "{method} {target}: {answer:?}");
         }
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -230,5 +230,5 @@ async fn finding_users_by_logging_in() {
         answers.windows(2).all(|pair| pair[0] == pair[1]),
         "{answers:?}"
     );
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

@@ -20,7 +20,7 @@ async fn malformed(bodies: &[&[u8]]) {
         assert!(answer.is_error(400), "{shown}: {answer:?}");
         assert!(answer.body.len() < 1000, "{answer:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn duplicate_tags() {
         .await;
     assert!(answer.is_error(400), "{answer:?}");
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn numbers_out_of_range() {
         let answer = world.ask("POST", "/rng?api-version=7.6", &body).await;
         assert!(answer.is_error(400), "{count}: {answer:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn nesting_of_64_and_of_10000_levels() {
         let answer = world.ask("POST", SIGN, &body).await;
         assert!(matches!(answer.status, 200 | 400), "{answer:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_compressed_body() {
         .send(request("POST", SIGN, &world.admin, header, &plain))
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Sends whole requests, each of which is to be answered with 400 and the end of the connection.
@@ -201,7 +201,7 @@ async fn broken(requests: &[String]) {
             "{text}: {answers:?}"
         );
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 fn framed(headers: &str, body: &str) -> String {
@@ -275,7 +275,7 @@ async fn chunks_that_lie() {
             "{chunks:?}"
         );
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// RFC 9112 section 6.1: with both, the connection ends after the one answer.
@@ -296,7 +296,7 @@ async fn both_content_length_and_transfer_encoding() {
         let answers = world.send_all(text).await;
         assert!(answers.len() <= 1, "{order}: {answers:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn a_length_that_is_too_small_or_too_large() {
     stream.shutdown().await.unwrap();
     let answer = read_answer(&mut stream, false).await;
     assert!(answer.is_none_or(|answer| answer.status == 400));
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -339,7 +339,7 @@ async fn a_body_of_100_mib_that_is_announced() {
         // No `100 Continue` comes before.
         assert!(world.send(text).await.is_error(status));
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Streams a body until the server will have no more, and gives its answer's status and how many bytes it took.
@@ -383,7 +383,7 @@ async fn a_body_of_100_mib_that_is_streamed() {
     let (status, sent) = stream_100_mib(&world, &world.admin).await;
     assert!(status.is_none_or(|status| status == 413), "{status:?}");
     assert!(sent < BUFFERS, "{sent}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -392,7 +392,7 @@ async fn a_body_of_100_mib_from_nobody() {
     let (status, sent) = stream_100_mib(&world, "").await;
     assert!(status.is_none_or(|status| status == 401), "{status:?}");
     assert!(sent < BUFFERS, "{sent}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -428,7 +428,7 @@ async fn large_bodies_beyond_what_all_may_have_together() {
         again = world.send(upload(100_000)).await;
     }
     assert_eq!(again.status, 100);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -457,5 +457,5 @@ async fn uploads_that_are_aborted() {
     let mut byte = [0];
     stream.shutdown().await.unwrap();
     drop(stream.read(&mut byte).await);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

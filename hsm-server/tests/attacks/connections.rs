@@ -78,7 +78,7 @@ async fn a_handshake_that_never_begins() {
     half.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
     assert_eq!(read_to_close(&mut silent).await, b"");
     assert_eq!(read_to_close(&mut half).await, b"");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn slow_loris_with_a_head() {
     let mut silent = world.connect_h2().await;
     silent.write_all(&PREFACE[..10]).await.unwrap();
     read_to_close(&mut silent).await;
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn slow_loris_with_a_second_head() {
     assert_eq!(read_answer(&mut stream, false).await.unwrap().status, 200);
     drop(stream.write_all(b"GET /keys HTTP/1.1\r\nhost: loc").await);
     assert_eq!(read_to_close(&mut stream).await, b"");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn slow_loris_with_a_body() {
     stream.write_all(head.as_bytes()).await.unwrap();
     assert!(read_answer(&mut stream, false).await.unwrap().is_error(408));
     assert_eq!(read_to_close(&mut stream).await, b"");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Who is nobody is answered before a body, and need not be waited for.
@@ -133,7 +133,7 @@ async fn a_body_of_nobody_that_never_comes() {
     stream.write_all(head.as_bytes()).await.unwrap();
     assert!(read_answer(&mut stream, false).await.unwrap().is_error(401));
     assert_eq!(read_to_close(&mut stream).await, b"");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// As many as the file descriptors are enough for: 10,000 where there are 20,000 and some.
@@ -177,7 +177,7 @@ async fn ten_thousand_idle_connections() {
         assert_eq!(read_answer(stream, false).await.unwrap().status, 200);
     }
     drop((idle, unix));
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn more_connections_from_one_address_than_there_may_be() {
             break;
         }
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// CVE-2023-44487.
@@ -246,7 +246,7 @@ async fn http2_rapid_reset() {
     // ENHANCE_YOUR_CALM, unless the end of the connection was faster.
     assert!(matches!(code, Some(11) | None), "{code:?}");
     writing.await.unwrap();
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// CVE-2024-27316 and its like: a head without end.
@@ -267,7 +267,7 @@ async fn http2_continuation_flood() {
     read_to_close(&mut reader).await;
     let sent = writing.await.unwrap();
     assert!(sent < 24 << 20, "{sent}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// A small head that unpacks to a large one: one long header, remembered once and named thousands of times.
@@ -302,7 +302,7 @@ async fn http2_hpack_bomb() {
     );
     let (kinds, _) = frames(&read);
     assert!(!kinds.contains(&DATA), "{kinds:?}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// RFC 9113 section 8.3.1: `:authority` and `Host` are one, or the request is malformed.
@@ -332,7 +332,7 @@ async fn http2_authority_and_host_that_differ() {
         }
         assert_eq!(rest[9], status, "{read:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -358,7 +358,7 @@ async fn http2_frames_that_are_none() {
         assert!(!kinds.contains(&DATA), "{kinds:?}");
         assert_ne!(code, Some(0), "{bad:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Many answers that nobody takes: no window, or nothing read at all.
@@ -386,7 +386,7 @@ async fn a_client_that_never_reads() {
     read_to_close(&mut pipelined).await;
     let (kinds, _) = frames(&read_to_close(&mut stream).await);
     assert!(!kinds.contains(&DATA));
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -410,7 +410,7 @@ async fn garbage_in_the_place_of_tls() {
         // An alert, or nothing.
         assert!(matches!(read.first(), None | Some(0x15)), "{read:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -425,7 +425,7 @@ async fn plain_http_to_the_tls_port() {
         let read = read_to_close(&mut stream).await;
         assert!(matches!(read.first(), None | Some(0x15)), "{read:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -447,7 +447,7 @@ async fn tls_of_old_versions() {
         assert_eq!(read.get(..1), Some(&[0x15][..]), "{read:?}");
         assert_eq!(read.get(5..7), Some(&[2, 70][..]), "{read:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// However much of a change had arrived when its client went away, it is carried out once or not at all: the repetition
@@ -475,7 +475,7 @@ async fn a_client_that_vanishes_in_the_middle_of_a_change() {
         let again = world.send(&text).await;
         assert_eq!((again.status, &again.body), (answer.status, &answer.body));
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -495,5 +495,5 @@ async fn connections_that_are_reset() {
         stream.get_ref().0.set_zero_linger().unwrap();
         drop(stream);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

@@ -46,7 +46,7 @@ async fn request_ids_that_are_none() {
         assert!(is_uuid(echoed), "{echoed}");
         assert_ne!(echoed, id);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// No byte of a request becomes the end of a header of the answer.
@@ -86,7 +86,7 @@ async fn line_ends_in_what_is_given_back() {
         let echoed = answer.header("x-ms-client-request-id").unwrap_or(id);
         assert!(is_uuid(echoed), "{echoed}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn idempotency_keys_that_are_none() {
         assert!(answer.is_error(400), "{key}: {answer:?}");
     }
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Which of two would count is for nobody to guess.
@@ -126,7 +126,7 @@ async fn two_idempotency_keys() {
         .await;
     assert!(answer.is_error(400), "{answer:?}");
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Somebody else's key gives nobody somebody else's answer: here a secret token.
@@ -146,14 +146,14 @@ async fn an_idempotency_key_of_another_principal() {
         .send(request("PUT", target, &nobody, header, &body))
         .await;
     assert!(other.is_error(403), "{other:?}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
 async fn every_answer_forbids_to_be_kept() {
     let world = World::new().await;
     for row in endpoints() {
-        let path = row.path.replace('{', "").replace('}', "");
+        let path = row.path.replace(['{', '}'], "");
         let method = row.method.replace('*', "GET");
         for token in ["", &*world.admin] {
             // Not with the one that would end the session.
@@ -169,7 +169,7 @@ async fn every_answer_forbids_to_be_kept() {
             );
         }
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -188,5 +188,5 @@ async fn very_many_and_very_long_headers() {
             .await;
         assert_eq!(answer.status, status, "{}", headers.len());
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

@@ -69,7 +69,7 @@ async fn no_token() {
         world.send(request("DELETE", TARGET, "", "", "")).await;
     }
     assert_eq!(world.records().await, first + 2 * of_reading);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_token_of_a_foreign_issuer() {
     let mut claims = issuer.claims();
     claims["iss"] = "https://evil.example".into();
     says_nothing(&refused_token(&world, &issuer.token(&claims)).await);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_token_that_somebody_else_signed() {
     let issuer = Issuer::start().await;
     let world = issuer.world().await;
     says_nothing(&refused_token(&world, &sign(&signing_key(), &issuer.claims())).await);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn alg_none() {
         let text = unsigned(&json!({ "alg": alg, "kid": "k" }), &issuer.claims());
         says_nothing(&refused_token(&world, &format!("{text}.")).await);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn hs256_with_the_public_key() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, issuer.public_key());
     let tag = hmac::sign(&key, text.as_bytes());
     says_nothing(&refused_token(&world, &format!("{text}.{}", encode(tag.as_ref()))).await);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_key_in_the_header_of_the_token() {
         let text = unsigned(&header, &issuer.claims());
         says_nothing(&refused_token(&world, &format!("{text}.{}", encode(&[1; 64]))).await);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// Claims that are right but for one are refused; the same issuer's right ones are not.
@@ -145,7 +145,7 @@ async fn refused_claim(name: &str, value: Value, code: &str) {
     // Known, though without a role.
     let known = world.ask_as(&right, "DELETE", TARGET, "").await;
     assert!(known.is_error(403), "{known:?}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn a_token_that_never_expires() {
         claims["exp"] = exp;
         says_nothing(&refused_token(&world, &issuer.token(&claims)).await);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_token_of_another_partition() {
         let authorization = format!("authorization: Bearer {token}\r\n");
         refused_at(&world, "other.localhost", TARGET, &authorization).await;
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_session_token_after_logout() {
         .await;
     assert_eq!(out.status, 204, "{out:?}");
     refused_token(&world, &token).await;
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_session_token_of_a_user_who_was_deleted() {
     assert!(before.is_error(403), "{before:?}");
     world.session.delete_user("leaver").await.unwrap();
     refused_token(&world, &token).await;
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn an_api_token_that_was_deleted() {
     assert!(before.is_error(403), "{before:?}");
     world.session.delete_token("nightly").await.unwrap();
     refused_token(&world, &token).await;
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn an_api_token_that_has_expired() {
     assert!(world.send(&ask).await.is_error(403));
     clock.advance(Duration::from_secs(61));
     assert!(world.send(&ask).await.is_error(401));
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -289,7 +289,7 @@ async fn api_and_session_tokens_that_were_guessed() {
     ] {
         refused_token(&world, token).await;
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -303,7 +303,7 @@ async fn two_authorization_headers() {
         &format!("authorization: Bearer x, Bearer {}\r\n", world.admin),
     )
     .await;
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn a_token_in_the_query_a_cookie_or_another_header() {
     ] {
         refused(&world, &format!("{header}{token}\r\n")).await;
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -340,7 +340,7 @@ async fn a_scheme_that_is_not_bearer() {
     ] {
         refused(&world, &format!("authorization: {value}\r\n")).await;
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// RFC 9110 section 11.1: the scheme's case does not matter. That must open no second way.
@@ -355,7 +355,7 @@ async fn lower_case_bearer() {
         assert_eq!(world.send(who).await.json()["principal"], "admin");
         says_nothing(&refused(&world, &format!("authorization: {scheme} a.b.c\r\n")).await);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -367,7 +367,7 @@ async fn a_huge_token() {
     // Beyond what a head may have.
     let text = request("DELETE", TARGET, &"a".repeat(100_000), "", "");
     assert_eq!(world.send(text).await.status, 431);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -392,5 +392,5 @@ async fn a_token_of_garbage() {
     ] {
         says_nothing(&refused_token(&world, token).await);
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

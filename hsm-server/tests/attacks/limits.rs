@@ -41,7 +41,7 @@ async fn more_requests_than_may_be_in_flight() {
     first.write_all(body.as_bytes()).await.unwrap();
     let answer = read_answer(&mut first, false).await.unwrap();
     assert!(answer.status < 300, "{answer:?}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_body_beyond_the_limit() {
     assert!(answer.is_error(413), "{answer:?}");
     let login = request("POST", "/hsm/v1/sessions", "", "", " ".repeat(70_000));
     assert!(world.send(login).await.is_error(413));
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_head_beyond_the_limit() {
     let target = format!("/healthz?x={}", "y".repeat(2000));
     let answer = world.send(request("GET", &target, "", "", "")).await;
     assert!(matches!(answer.status, 414 | 431), "{answer:?}");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_body_that_takes_too_long() {
     assert!(answer.is_error(408), "{answer:?}");
     // And the connection with it: what would come is no request.
     assert_eq!(read_to_close(&mut stream).await, b"");
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn more_requests_of_a_principal_than_it_may() {
             >= 1
     );
     // Nobody else pays for it.
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -165,5 +165,5 @@ async fn a_new_certificate_while_connections_stay() {
     // One that cannot be read changes nothing.
     std::fs::write(world.folder.path().join("server.key"), "garbage").unwrap();
     assert!(world.tls.reload().is_err());
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

@@ -20,7 +20,7 @@ async fn no_paths(targets: &[&str]) {
     for target in targets {
         no_path(&world, target).await;
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn raw_bytes_that_no_target_may_have() {
             "{target:?}: {answers:?}"
         );
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn names_of_127_and_128_characters() {
     // Counted when they are decoded: 127 letters, written with three each.
     let target = format!("/keys/{}?api-version=7.6", "%61".repeat(127));
     assert_eq!(world.ask("GET", &target, "").await.status, 200);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn very_many_segments_and_parameters() {
     no_path(&world, &"/keys".repeat(2000)).await;
     let target = format!("/keys/none?api-version=7.6{}", "&a=b".repeat(4000));
     assert_eq!(world.ask("GET", &target, "").await.status, 404);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 /// RFC 9112 section 3.2.2: the host in the target counts, not the header. Its partition does not know the token.
@@ -225,7 +225,7 @@ async fn a_target_with_another_host() {
             .await;
         assert_eq!(answer.status, status, "{target}: {answer:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn two_hosts_none_and_broken_ones() {
         assert_eq!(answer.status, status, "{hosts}: {answer:?}");
         assert!(!answer.body.contains("<script>"), "{answer:?}");
     }
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn headers_that_would_name_another_host_path_or_method() {
     let target = "/keys/target?api-version=7.6&_method=DELETE";
     assert_eq!(world.ask("GET", target, "").await.status, 200);
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }
 
 #[tokio::test]
@@ -313,5 +313,5 @@ async fn methods_that_no_path_has() {
         .await;
     assert!(matches!(answer.status, 400 | 404 | 405), "{answer:?}");
     assert_eq!(world.state().await, state);
-    world.is_well_and_stops().await;
+    world.ends_well().await;
 }

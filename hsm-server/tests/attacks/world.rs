@@ -267,7 +267,7 @@ impl World {
     }
 
     /// The server is well, and stops in order.
-    pub(crate) async fn is_well_and_stops(self) {
+    pub(crate) async fn ends_well(self) {
         self.is_well().await;
         self.stop().await;
     }
