@@ -1,5 +1,4 @@
 //! A remote HSM against a peer that does what a script says: refuses, cuts, stalls, answers nonsense.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod peer;
 
@@ -732,7 +731,7 @@ fn signatures_are_verified_here_after_one_fetch() {
     // And where the server is to verify, it does.
     let peer = ScriptedPeer::start([who(), Act::ours(200, r#"{"value":false}"#)]);
     let client = Client::with(&peer, |options| {
-        options.verify = super::options::Verify::There
+        options.verify = super::options::Verify::There;
     });
     let session = client.log_in();
     assert_eq!(
