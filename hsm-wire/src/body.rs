@@ -117,6 +117,13 @@ pub(crate) fn reply(route: &R, result: Result<Response>, base: &str) -> Reply {
         {
             return Reply::new(StatusCode::OK, crypto::verified(false));
         }
+        // The old password was wrong: whoever asks is known all the same, and need not show another token.
+        (R::ChangePassword { .. }, Err(error)) if error.kind() == ErrorKind::Unauthenticated => {
+            return Reply {
+                status: StatusCode::FORBIDDEN,
+                ..Reply::error(&error)
+            };
+        }
         (_, Err(error)) => return Reply::error(&error),
         (_, Ok(response)) => response,
     };
