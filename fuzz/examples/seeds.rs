@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     audit_frames()?;
+    key_backup()?;
     pkcs8_import()?;
     private_key()?;
     protector_file()?;
@@ -49,6 +50,14 @@ fn private_key() -> Done {
         seed("private_key", name, fs::read(keys.join(name))?)?;
     }
     Ok(())
+}
+
+fn key_backup() -> Done {
+    seed("key_backup", "bit", [0, 0, 40, 1])?;
+    seed("key_backup", "genuine", [0])?;
+    seed("key_backup", "body", [1])?;
+    seed("key_backup", "cut", [2, 0, 60])?;
+    seed("key_backup", "other", b"\x03hsm key backup\x01")
 }
 
 fn audit_frames() -> Done {

@@ -9,12 +9,13 @@ use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hsm_backend_soft::{Protector, ProtectorFile, SoftDevice};
 use hsm_client::kinds::{Aes256Gcm, Aes256Kwp, EcdsaP256, HmacSha256, Kdk256};
 use hsm_client::{
     Algorithm, BuiltInRole, Error, Hsm, KeySpec, KeyType, OpenOptions, PageRequest, Result, Scope,
-    SecretBytes, Setup, SignInput, Usage, Usages, UserUpdate, audit,
+    SecretBytes, Setup, SignInput, Timestamp, Usage, Usages, UserUpdate, audit,
 };
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
@@ -123,7 +124,7 @@ fn the_search_finds_every_form() {
 }
 
 /// Types whose values are printed below with secrets in them or near them.
-const PRINTED: [&str; 44] = [
+const PRINTED: [&str; 45] = [
     "backend-soft device::SoftDevice",
     "backend-soft protector::Protector",
     "backend-soft protector::ProtectorFile",
@@ -161,6 +162,7 @@ const PRINTED: [&str; 44] = [
     "core request::KeyInfo",
     "core request::Request",
     "core request::Response",
+    "core request::TokenInfo",
     "core request::UserInfo",
     "core request::UserUpdate",
     "core sealed::Binding",
@@ -171,7 +173,7 @@ const PRINTED: [&str; 44] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 70] = [
+const NO_SECRETS: [&str; 73] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
@@ -214,10 +216,12 @@ const NO_SECRETS: [&str; 70] = [
     "core record::RequestId",
     "core record::StreamEvent",
     "core request::Deletion",
+    "core request::IfTaken",
     "core request::NewKeyParameters",
     "core request::Page",
     "core request::PageRequest",
     "core request::PartitionInfo",
+    "core request::Recovery",
     "core request::Settings",
     "core request::SettingsUpdate",
     "core role::BuiltInRole",
@@ -230,6 +234,7 @@ const NO_SECRETS: [&str; 70] = [
     "core rotation::Trigger",
     "core scope::Scope",
     "core service::Principal",
+    "core service::TokenName",
     "core spec::KeySpec",
     "core spec::Usage",
     "core spec::Usages",
@@ -495,6 +500,19 @@ fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
         for user in admin.list_users(PageRequest::default()).await?.items {
             printed.debug("core request::UserInfo", &user);
         }
+
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let year = Timestamp::from_unix_seconds(now.unwrap().as_secs() + 365 * 24 * 60 * 60);
+        let (token, info) = admin.create_token("nightly", "app", year).await?;
+        printed.debug("core request::TokenInfo", &info);
+        let text = String::from_utf8_lossy(token.expose()).into_owned();
+        let credentials = Credentials::token(&text);
+        let shown = format!("{token:?} {credentials:?} {info:?}");
+        assert!(!shown.contains(&text["hsm_t_".len()..]), "{shown}");
+        printed.debug("core service::Credentials", &credentials);
+        drop(hsm.login_with(credentials).await?);
+        let wrong = hsm.login_with(Credentials::token(PASSWORD)).await;
+        printed.error(&wrong.unwrap_err());
 
         let app = hsm.login("app", PASSWORD).await?;
         printed.debug("client session::Session", &app);

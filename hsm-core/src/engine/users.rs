@@ -13,18 +13,19 @@ use zeroize::Zeroizing;
 use super::Engine;
 use super::keys::page_len;
 use super::ledger::Change;
+use super::lockout::{count_failure, locked_until};
 use super::record::{self, PasswordHash, UserRecord};
 use super::roles;
-use super::session::{Asked, Done, EngineSession, not_audited};
+use super::session::{Asked, Done, EngineSession, Proof, not_audited};
 use super::strangers;
+use super::tokens;
 use super::tree::{Changes, Records, damaged};
 use crate::audit::{Event, RequestId};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::limits::{
-    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_CHECKS_MAX,
-    PASSWORD_CHECKS_WAITING_MAX, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, USERS_MAX,
+    PASSWORD_CHECKS_MAX, PASSWORD_CHECKS_WAITING_MAX, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, USERS_MAX,
 };
 use crate::policy::{DataAction, Permit};
 use crate::request::{Page, PageRequest, Response, UserInfo, UserUpdate};
@@ -114,7 +115,7 @@ impl Engine {
             ));
         }
         self.refresh().await?;
-        EngineSession::open(self.clone(), user, Some(epoch))
+        EngineSession::open(self.clone(), user, Proof::Password { epoch })
     }
 
     /// Whether the user still is who logged in.
@@ -237,6 +238,7 @@ impl Engine {
             existing(changes, &name)?;
             // Or the next user of this name would have them.
             roles::remove_assignments_of(changes, &name)?;
+            tokens::remove_tokens_of(changes, &name)?;
             changes.remove(Space::Users, name.as_str().as_bytes())
         })
         .await?;
@@ -480,35 +482,6 @@ fn compute(password: &SecretBytes, parameters: &PasswordHash) -> Result<SecretBy
     })
 }
 
-/// One wrong password more, unless those so far keep the user out now.
-pub(super) fn count_failure(failures: u32, last: Timestamp, now: Timestamp) -> Result<u32> {
-    match locked_until(failures, last, now) {
-        Some(until) => Err(locked_out(until.since(now))),
-        None => Ok(failures.saturating_add(1)),
-    }
-}
-
-/// Until when wrong passwords keep a user out. Those of a time that was taken back do not.
-fn locked_until(failures: u32, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let beyond = failures.checked_sub(LOGIN_FREE_FAILURES + 1)?;
-    let delay = LOGIN_DELAY_FIRST
-        .checked_mul(2_u32.saturating_pow(beyond))
-        .map_or(LOGIN_DELAY_MAX, |delay| delay.min(LOGIN_DELAY_MAX));
-    let until = last + delay;
-    (last <= now && now < until).then_some(until)
-}
-
-fn locked_out(wait: Duration) -> Error {
-    let seconds = wait.as_secs() + 1;
-    Error::new(
-        ErrorKind::LockedOut,
-        format!(
-            "too many wrong passwords; wait {seconds} s, or let an administrator unlock the user"
-        ),
-    )
-    .with_retry_after(Duration::from_secs(seconds))
-}
-
 fn read(records: &impl Records, name: &Principal) -> Result<Option<UserRecord>> {
     record::get(records, Space::Users, name.as_str().as_bytes())
 }
@@ -516,6 +489,15 @@ fn read(records: &impl Records, name: &Principal) -> Result<Option<UserRecord>> 
 /// Whether the principal is no user, or one who is not disabled.
 pub(super) fn may_log_in(records: &impl Records, name: &Principal) -> Result<bool> {
     Ok(read(records, name)?.is_none_or(|record| record.enabled))
+}
+
+/// Who may log in as this principal: `None` if it is a user who is disabled, else the epoch of the user, if it is one.
+#[expect(clippy::option_option, reason = "disabled, or no user at all")]
+pub(super) fn epoch_of(records: &impl Records, name: &Principal) -> Result<Option<Option<u32>>> {
+    Ok(match read(records, name)? {
+        None => Some(None),
+        Some(record) => record.enabled.then_some(Some(record.epoch)),
+    })
 }
 
 fn existing(records: &impl Records, name: &Principal) -> Result<UserRecord> {
