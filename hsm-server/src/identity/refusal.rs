@@ -1,0 +1,258 @@
+//! [`Refusal`]: an answer to a request whose sender is not known, and the reason, which only logs and metrics hear.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use hsm_core::{Error, ErrorKind};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use hyper::body::Bytes;
+use serde_json::json;
+
+/// Why somebody was refused. For logs and metrics: what the client hears says less.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Reason {
+    /// `alg` is none, HS* or anything else that the issuer's list does not have.
+    Algorithm,
+    /// For another partition, or for another service altogether.
+    Audience,
+    /// More than one `Authorization` header.
+    Conflicting,
+    /// A session or API token that is not known, has ended or was revoked.
+    Ended,
+    /// The engine could not say.
+    Engine,
+    /// Past `exp`.
+    Expired,
+    /// `iat` is ahead.
+    IssuedInTheFuture,
+    /// Of nobody whom the partition trusts.
+    Issuer,
+    /// The issuer's keys could not be read.
+    IssuerUnreachable,
+    /// Too many wrong passwords.
+    LockedOut,
+    /// Not a token of any known form.
+    Malformed,
+    /// No token, and a connection that proves nobody.
+    Missing,
+    /// Before `nbf`.
+    NotYetValid,
+    /// Wrong name or password.
+    Password,
+    /// The token names nobody, or somebody whose name is not one that the issuer may give.
+    Principal,
+    /// The signature is not right.
+    Signature,
+    /// Longer than a token may be.
+    TooLong,
+    /// `typ` is of something else than an access token.
+    Type,
+    /// The issuer has no such key.
+    UnknownKey,
+}
+
+impl Reason {
+    /// For a metric's label and the log.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Algorithm => "algorithm",
+            Self::Audience => "audience",
+            Self::Conflicting => "conflicting",
+            Self::Ended => "ended",
+            Self::Engine => "engine",
+            Self::Expired => "expired",
+            Self::IssuedInTheFuture => "issued_in_the_future",
+            Self::Issuer => "issuer",
+            Self::IssuerUnreachable => "issuer_unreachable",
+            Self::LockedOut => "locked_out",
+            Self::Malformed => "malformed",
+            Self::Missing => "missing",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Password => "password",
+            Self::Principal => "principal",
+            Self::Signature => "signature",
+            Self::TooLong => "too_long",
+            Self::Type => "type",
+            Self::UnknownKey => "unknown_key",
+        }
+    }
+
+    /// What the client hears. Before a signature was found right, no more than that the token is none.
+    const fn message(self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "AKV10000: Request is missing a Bearer token; get one as the header WWW-Authenticate says"
+            }
+            Self::Conflicting => "AKV10001: Request has more than one Authorization header",
+            Self::Expired => "AKV10002: The token has expired; get a new one",
+            Self::NotYetValid | Self::IssuedInTheFuture => {
+                "AKV10003: The token is not valid yet; compare the clocks of the client and of the issuer"
+            }
+            Self::Audience => {
+                "AKV10022: The token is for another resource; ask for the one that the header WWW-Authenticate names"
+            }
+            Self::Principal => "AKV10004: The token does not name a principal that can be one here",
+            Self::Ended => "AKV10005: The token is unknown or has ended; log in again",
+            Self::Password => {
+                "AKV10006: The user name or the password is wrong, or the user is disabled"
+            }
+            Self::LockedOut => "Too many wrong passwords; wait as long as Retry-After says",
+            Self::IssuerUnreachable => {
+                "The keys of the token's issuer cannot be read now; try again later"
+            }
+            Self::Engine
+            | Self::Algorithm
+            | Self::Issuer
+            | Self::Malformed
+            | Self::Signature
+            | Self::TooLong
+            | Self::Type
+            | Self::UnknownKey => "AKV10032: The token is not accepted",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::LockedOut => StatusCode::TOO_MANY_REQUESTS,
+            Self::IssuerUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// The code of RFC 6750 section 3.1; none if there was no token.
+    pub(crate) const fn error(self) -> Option<&'static str> {
+        match self {
+            Self::Missing => None,
+            Self::Conflicting | Self::Malformed | Self::TooLong => Some("invalid_request"),
+            _ => Some("invalid_token"),
+        }
+    }
+
+    /// The description of RFC 6750 section 3, with neither a comma nor an equals sign: some clients split there.
+    pub(crate) const fn description(self) -> &'static str {
+        match self {
+            Self::Conflicting => "more than one Authorization header",
+            Self::Expired => "the token has expired",
+            Self::NotYetValid | Self::IssuedInTheFuture => "the token is not valid yet",
+            Self::Audience => "the token is for another resource",
+            Self::Principal => "the token names no principal",
+            Self::Ended => "the token is unknown or has ended",
+            _ => "the token is not accepted",
+        }
+    }
+}
+
+/// An answer to a request that goes no further.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    /// `WWW-Authenticate`, with 401.
+    challenge: Option<HeaderValue>,
+    retry_after: Option<Duration>,
+    /// If the engine failed.
+    error: Option<Error>,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self {
+            reason,
+            challenge: None,
+            retry_after: None,
+            error: None,
+        }
+    }
+
+    /// What the engine said to a login, or to a principal that was authenticated.
+    pub(crate) fn engine(error: Error, unauthenticated: Reason) -> Self {
+        let reason = match error.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::NotFound => unauthenticated,
+            ErrorKind::LockedOut => Reason::LockedOut,
+            _ => Reason::Engine,
+        };
+        Self {
+            reason,
+            challenge: None,
+            retry_after: error.retry_after(),
+            error: (reason == Reason::Engine).then_some(error),
+        }
+    }
+
+    /// Adds where to get a token, to the answers that have a place for it.
+    pub(crate) fn with_challenge(mut self, challenge: impl FnOnce(Reason) -> HeaderValue) -> Self {
+        if self.status() == StatusCode::UNAUTHORIZED {
+            self.challenge = Some(challenge(self.reason));
+        }
+        self
+    }
+
+    /// For logs and metrics.
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What the engine said, where that is not about who asks: the answer is that of [`hsm_wire::Reply::error`].
+    pub(crate) fn engine_error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.error {
+            // The server's answer to the error has its own.
+            Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            None => self.reason.status(),
+        }
+    }
+
+    /// The answer, in the form of all errors of the API.
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        if let Some(error) = &self.error {
+            let reply = hsm_wire::Reply::error(error);
+            let body = Bytes::copy_from_slice(reply.body.as_bytes());
+            let mut response = json_response(reply.status, body);
+            if let Some(seconds) = reply.retry_after {
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
+            return response;
+        }
+        let status = self.status();
+        let message: Cow<'_, str> = self.reason.message().into();
+        let (code, inner) = match self.reason {
+            Reason::LockedOut => ("Throttled", "LockedOut"),
+            Reason::IssuerUnreachable => ("ServiceUnavailable", "IssuerUnreachable"),
+            _ => (
+                "Unauthorized",
+                message.split_once(':').map_or("AKV10000", |(code, _)| code),
+            ),
+        };
+        let body = json!({
+            "error": { "code": code, "message": message, "innererror": { "code": inner } }
+        });
+        let mut response = json_response(status, body.to_string().into());
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
+pub(crate) fn json_response(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    response
+}
