@@ -165,9 +165,7 @@ impl TestClock {
 /// An ISO 8601 duration; days have 24 hours, months and years have none to tell their length by.
 fn period(text: &str) -> Option<Duration> {
     let span = text.parse::<Span>().ok()?;
-    let duration = span
-        .to_duration(SpanRelativeTo::days_are_24_hours())
-        .ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(duration).ok()
 }
 
@@ -198,7 +196,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
         let clock = TestClock::kept_in(&file).unwrap();
-        clock.advance(Duration::from_secs(90 * 24 * 60 * 60)).unwrap();
+        clock
+            .advance(Duration::from_secs(90 * 24 * 60 * 60))
+            .unwrap();
         let again = TestClock::kept_in(&file).unwrap();
         assert_eq!(again.offset(), 90 * 24 * 60 * 60 * 1000);
         assert!(again.now() >= clock.now());

@@ -141,9 +141,7 @@ impl Line {
         let place = self.place(&head)?;
         seen.place = Some(place.clone());
         match route {
-            Ok(Route::Engine(route)) => {
-                self.engine(&place, route, &head, body, ids, seen).await
-            }
+            Ok(Route::Engine(route)) => self.engine(&place, route, &head, body, ids, seen).await,
             Ok(Route::Server(route)) => self.own(&place, route, &head, body, seen).await,
             Ok(Route::NotYet(what)) => {
                 self.caller(&place, &head.headers, seen).await?;
@@ -268,11 +266,7 @@ impl Line {
     }
 
     /// Carries a job out, and gives it back.
-    async fn run(
-        &self,
-        mut job: Job,
-        head: &Parts,
-    ) -> std::result::Result<(Job, Outcome), Answer> {
+    async fn run(&self, mut job: Job, head: &Parts) -> std::result::Result<(Job, Outcome), Answer> {
         let time = self.shared.limits.request_time;
         if !job.changes() {
             return match timeout(time, job.run()).await {
@@ -550,7 +544,10 @@ impl Job {
     }
 
     fn fingerprint(&self, head: &Parts) -> Fingerprint {
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
         let mut hash = Sha256::new();
         for part in [
             head.method.as_str().as_bytes(),

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hsm_client::Session;
+use hsm_client::{Session, SystemClock};
 use hsm_core::{Algorithm, Clock, Credentials, Error, ErrorKind, Principal, Result, limits};
 use http::{HeaderMap, HeaderValue};
 use quick_cache::sync::Cache;
@@ -49,7 +49,7 @@ use unix::UnixPeers;
 pub(crate) use challenge::resource_of;
 pub use config::{CertificateConfig, IdentityConfig, IssuerConfig, UnixConfig};
 pub(crate) use oidc::KeySet;
-pub(crate) use refusal::{Reason, Refusal, json_response};
+pub(crate) use refusal::{Reason, Refusal};
 
 /// Most tokens of issuers of which it is remembered that they are right.
 const VERIFIED_MAX: usize = 10_000;
@@ -152,6 +152,24 @@ pub struct Identities {
     verified: Cache<TokenHash, Verified>,
 }
 
+/// Nobody but the users and API tokens of the partitions, by the system's clock.
+impl Default for Identities {
+    fn default() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        Self {
+            issuers: Vec::new(),
+            challenges: Vec::new(),
+            own: Challenge::own(None),
+            certificates: Certificates::default(),
+            unix: UnixPeers::default(),
+            session_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
+            api_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
+            verified: Cache::new(VERIFIED_MAX),
+            clock,
+        }
+    }
+}
+
 impl Identities {
     /// Those whom a configuration names. `clock` is the one of the partitions' engines.
     ///
@@ -162,13 +180,12 @@ impl Identities {
         Ok(Self {
             issuers: config.issuer.iter().map(issuer).collect::<Result<_>>()?,
             challenges: config.issuer.iter().map(challenge_of).collect(),
-            own: Challenge::own(None),
             certificates: Certificates::new(&config.certificate)?,
             unix: UnixPeers::new(&config.unix)?,
             session_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
             api_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
-            verified: Cache::new(VERIFIED_MAX),
             clock,
+            ..Self::default()
         })
     }
 
@@ -211,10 +228,10 @@ impl Identities {
         };
         found.map_err(|refusal| {
             tracing::info!(
-                reason = refusal.reason().label(),
+                reason = refusal.reason.label(),
                 partition = partition.host(),
                 peer = ?Origin(peer),
-                error = refusal.engine_error().map(tracing::field::display),
+                message = refusal.message,
                 "not authenticated"
             );
             refusal.with_challenge(|reason| self.header(partition, base, reason))
@@ -241,7 +258,7 @@ impl Identities {
         }
         let refuse = |refusal: Refusal| {
             tracing::info!(
-                reason = refusal.reason().label(),
+                reason = refusal.reason.label(),
                 partition = partition.host(),
                 "login refused"
             );
@@ -252,7 +269,7 @@ impl Identities {
                 ErrorKind::InvalidInput,
                 "the body is {\"user\": \"…\", \"password\": \"…\"}",
             );
-            refuse(Refusal::engine(error, Reason::Password))
+            refuse(Refusal::engine(&error, Reason::Password))
         })?;
         let password = Zeroizing::new(login.password);
         let session = self
@@ -268,7 +285,7 @@ impl Identities {
             Ok(token) => token,
             Err(error) => {
                 session.logout().await;
-                return Err(refuse(Refusal::engine(error, Reason::Ended)));
+                return Err(refuse(Refusal::engine(&error, Reason::Ended)));
             }
         };
         let answer = json!({
@@ -298,7 +315,7 @@ impl Identities {
             .hsm()
             .login_with(credentials)
             .await
-            .map_err(|error| Refusal::engine(error, Reason::Password))
+            .map_err(|error| Refusal::engine(&error, Reason::Password))
     }
 
     /// `GET /hsm/v1/sessions/current`: the answer's body.
@@ -360,10 +377,10 @@ impl Identities {
             .hsm()
             .login_with(Credentials::token(token))
             .await
-            .map_err(|error| Refusal::engine(error, Reason::Ended))?;
+            .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         self.api_tokens
             .keep(hash, session.clone())
-            .map_err(|error| Refusal::engine(error, Reason::Ended))?;
+            .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         Ok(Caller { session, proof })
     }
 
@@ -418,7 +435,7 @@ impl Identities {
         let session = partition
             .session_of(principal)
             .await
-            .map_err(|error| Refusal::engine(error, Reason::Principal))?;
+            .map_err(|error| Refusal::engine(&error, Reason::Principal))?;
         Ok(Caller { session, proof })
     }
 

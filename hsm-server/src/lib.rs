@@ -21,7 +21,9 @@ mod server;
 mod tls;
 mod trace;
 
+pub use authority::Authority;
 pub use clock::TestClock;
+pub use dev::Dev;
 pub use identity::{CertificateConfig, Identities, IdentityConfig, IssuerConfig, UnixConfig};
 pub use limits::Limits;
 pub use listener::Listener;

@@ -270,11 +270,25 @@ async fn converse<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     match protocol {
         Protocol::Http1 => {
             let connection = http1(limits).serve_connection(io, service);
-            watched(connection, |it| it.graceful_shutdown(), &line, limits, phase).await;
+            watched(
+                connection,
+                |it| it.graceful_shutdown(),
+                &line,
+                limits,
+                phase,
+            )
+            .await;
         }
         Protocol::Http2 => {
             let connection = http2(limits).serve_connection(io, service);
-            watched(connection, |it| it.graceful_shutdown(), &line, limits, phase).await;
+            watched(
+                connection,
+                |it| it.graceful_shutdown(),
+                &line,
+                limits,
+                phase,
+            )
+            .await;
         }
     }
 }

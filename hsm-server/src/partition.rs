@@ -111,8 +111,12 @@ impl Partitions {
 /// The host name of an authority: without a port, in lower case, without the dot of the root.
 pub(crate) fn host_name(authority: &str) -> String {
     let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(authority, |(address, _)| address),
-        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+        Some(rest) => rest
+            .split_once(']')
+            .map_or(authority, |(address, _)| address),
+        None => authority
+            .split_once(':')
+            .map_or(authority, |(host, _)| host),
     };
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }

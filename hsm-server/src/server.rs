@@ -111,7 +111,10 @@ impl Server {
             }
             tasks.spawn(listener::accept(listener, shared.clone(), watched.clone()));
         }
-        let reloading = shared.tls.clone().map(|tls| tokio::spawn(keep_current(tls)));
+        let reloading = shared
+            .tls
+            .clone()
+            .map(|tls| tokio::spawn(keep_current(tls)));
         shutdown.await;
         tracing::info!("the server stops; what was accepted is finished");
         phase.send_replace(Phase::Finishing);
@@ -120,7 +123,10 @@ impl Server {
             shared.requests.empty().await;
             shared.connections.empty().await;
         };
-        if timeout(shared.limits.shutdown_time, finished).await.is_err() {
+        if timeout(shared.limits.shutdown_time, finished)
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 requests = shared.requests.inside(),
                 "requests took longer than a shutdown waits"
@@ -222,8 +228,11 @@ impl ServerBuilder {
         }
         let region = match self.region {
             Some(region) => HeaderValue::from_str(&region).map_err(|source| {
-                Error::new(ErrorKind::InvalidInput, "the region cannot be put in a header")
-                    .with_source(source)
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    "the region cannot be put in a header",
+                )
+                .with_source(source)
             })?,
             None => HeaderValue::from_static("local"),
         };
@@ -233,9 +242,8 @@ impl ServerBuilder {
         };
         let limits = self.limits;
         let mut random = [0; 24];
-        getrandom::fill(&mut random).map_err(|_| {
-            Error::new(ErrorKind::DeviceFailed, "the system has no random numbers")
-        })?;
+        getrandom::fill(&mut random)
+            .map_err(|_| Error::new(ErrorKind::DeviceFailed, "the system has no random numbers"))?;
         let (instance, id) = random.split_at(16);
         let instance = u128::from_be_bytes(instance.try_into().unwrap_or_default());
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());

@@ -41,13 +41,15 @@ impl TlsFiles {
 
     fn read(&self) -> Result<Contents> {
         let read = |path: &PathBuf| {
-            std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|source| {
-                Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("{} cannot be read", path.display()),
-                )
-                .with_source(source)
-            })
+            std::fs::read(path)
+                .map(zeroize::Zeroizing::new)
+                .map_err(|source| {
+                    Error::new(
+                        ErrorKind::InvalidInput,
+                        format!("{} cannot be read", path.display()),
+                    )
+                    .with_source(source)
+                })
         };
         Ok(Contents {
             certificate: read(&self.certificate)?,
@@ -73,7 +75,9 @@ impl TlsFiles {
                 let mut roots = RootCertStore::empty();
                 for certificate in CertificateDer::pem_slice_iter(pem) {
                     let certificate = certificate.map_err(|source| bad(source.into()))?;
-                    roots.add(certificate).map_err(|source| bad(source.into()))?;
+                    roots
+                        .add(certificate)
+                        .map_err(|source| bad(source.into()))?;
                 }
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -97,7 +101,10 @@ impl TlsFiles {
             .collect::<std::result::Result<Vec<_>, _>>()
             .map_err(|source| {
                 invalid(
-                    format!("{} is no PEM file of certificates", self.certificate.display()),
+                    format!(
+                        "{} is no PEM file of certificates",
+                        self.certificate.display()
+                    ),
                     source,
                 )
             })?;
@@ -143,7 +150,11 @@ struct Contents {
 impl Contents {
     fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        for part in [Some(&self.certificate), Some(&self.key), self.clients.as_ref()] {
+        for part in [
+            Some(&self.certificate),
+            Some(&self.key),
+            self.clients.as_ref(),
+        ] {
             let part = part.map_or(&[][..], |part| part);
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// What each crate may use: itself, and in its tests.
-const ARROWS: [(&str, &[&str], &[&str]); 6] = [
+const ARROWS: [(&str, &[&str], &[&str]); 8] = [
     ("hsm-core", &[], &[]),
     ("hsm-store", &["hsm-core"], &["hsm-testkit"]),
     ("hsm-backend-soft", &["hsm-core"], &["hsm-testkit"]),
@@ -16,9 +16,15 @@ const ARROWS: [(&str, &[&str], &[&str]); 6] = [
         &["hsm-core"],
         &["hsm-backend-soft", "hsm-store", "hsm-client"],
     ),
+    ("hsm-wire", &["hsm-core"], &["hsm-testkit"]),
     (
         "hsm-client",
-        &["hsm-core", "hsm-store", "hsm-backend-soft"],
+        &["hsm-core", "hsm-store", "hsm-backend-soft", "hsm-wire"],
+        &["hsm-testkit"],
+    ),
+    (
+        "hsm-server",
+        &["hsm-core", "hsm-wire", "hsm-client"],
         &["hsm-testkit"],
     ),
     (

@@ -37,11 +37,20 @@ enum Criterion {
     CommonName(String),
 }
 
+impl Default for Certificates {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            remembered: Cache::new(REMEMBERED_MAX),
+        }
+    }
+}
+
 impl Certificates {
     pub(crate) fn new(configs: &[CertificateConfig]) -> Result<Self> {
         Ok(Self {
             rules: configs.iter().map(Rule::new).collect::<Result<_>>()?,
-            remembered: Cache::new(REMEMBERED_MAX),
+            ..Self::default()
         })
     }
 

@@ -112,14 +112,6 @@ impl Reason {
         }
     }
 
-    const fn status(self) -> StatusCode {
-        match self {
-            Self::LockedOut => StatusCode::TOO_MANY_REQUESTS,
-            Self::IssuerUnreachable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::UNAUTHORIZED,
-        }
-    }
-
     /// The code of RFC 6750 section 3.1; none if there was no token.
     pub(crate) const fn error(self) -> Option<&'static str> {
         match self {
@@ -146,113 +138,74 @@ impl Reason {
 /// An answer to a request that goes no further.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    reason: Reason,
+    /// For logs and metrics.
+    pub(crate) reason: Reason,
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// `error.code` of the body.
+    pub(crate) code: &'static str,
+    /// `error.message` of the body.
+    pub(crate) message: String,
     /// `WWW-Authenticate`, with 401.
-    challenge: Option<HeaderValue>,
-    retry_after: Option<Duration>,
-    /// If the engine failed.
-    error: Option<Error>,
+    pub(crate) challenge: Option<HeaderValue>,
+    /// `Retry-After`, in seconds.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Refusal {
-    pub(crate) fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            challenge: None,
-            retry_after: None,
-            error: None,
-        }
-    }
-
     /// What the engine said to a login, or to a principal that was authenticated.
-    pub(crate) fn engine(error: Error, unauthenticated: Reason) -> Self {
+    pub(crate) fn engine(error: &Error, unauthenticated: Reason) -> Self {
+        let retry_after = error
+            .retry_after()
+            .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let reason = match error.kind() {
-            ErrorKind::Unauthenticated | ErrorKind::NotFound => unauthenticated,
+            ErrorKind::Unauthenticated | ErrorKind::NotFound | ErrorKind::Denied => unauthenticated,
             ErrorKind::LockedOut => Reason::LockedOut,
             _ => Reason::Engine,
         };
-        Self {
-            reason,
-            challenge: None,
-            retry_after: error.retry_after(),
-            error: (reason == Reason::Engine).then_some(error),
+        let mut refusal = Self::from(reason);
+        refusal.retry_after = retry_after;
+        if reason == Reason::Engine {
+            let (status, code) = match error.kind() {
+                ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, "BadParameter"),
+                ErrorKind::LimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "Throttled"),
+                ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "NotSupported"),
+                ErrorKind::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
+            };
+            refusal.status = status;
+            refusal.code = code;
+            refusal.message = error.message().to_owned();
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                refusal.retry_after = refusal.retry_after.or(Some(1));
+            }
         }
+        refusal
     }
 
     /// Adds where to get a token, to the answers that have a place for it.
     pub(crate) fn with_challenge(mut self, challenge: impl FnOnce(Reason) -> HeaderValue) -> Self {
-        if self.status() == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED {
             self.challenge = Some(challenge(self.reason));
         }
         self
-    }
-
-    /// For logs and metrics.
-    pub(crate) fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// What the engine said, where that is not about who asks: the answer is that of [`hsm_wire::Reply::error`].
-    pub(crate) fn engine_error(&self) -> Option<&Error> {
-        self.error.as_ref()
-    }
-
-    pub(crate) fn status(&self) -> StatusCode {
-        match self.error {
-            // The server's answer to the error has its own.
-            Some(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            None => self.reason.status(),
-        }
-    }
-
-    /// The answer, in the form of all errors of the API.
-    pub(crate) fn into_response(self) -> Response<Bytes> {
-        if let Some(error) = &self.error {
-            let reply = hsm_wire::Reply::error(error);
-            let body = Bytes::copy_from_slice(reply.body.as_bytes());
-            let mut response = json_response(reply.status, body);
-            if let Some(seconds) = reply.retry_after {
-                response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            }
-            return response;
-        }
-        let status = self.status();
-        let message: Cow<'_, str> = self.reason.message().into();
-        let (code, inner) = match self.reason {
-            Reason::LockedOut => ("Throttled", "LockedOut"),
-            Reason::IssuerUnreachable => ("ServiceUnavailable", "IssuerUnreachable"),
-            _ => (
-                "Unauthorized",
-                message.split_once(':').map_or("AKV10000", |(code, _)| code),
-            ),
-        };
-        let body = json!({
-            "error": { "code": code, "message": message, "innererror": { "code": inner } }
-        });
-        let mut response = json_response(status, body.to_string().into());
-        if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
-        response
     }
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self::new(reason)
+        let (status, code) = match reason {
+            Reason::LockedOut => (StatusCode::TOO_MANY_REQUESTS, "Throttled"),
+            Reason::IssuerUnreachable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            _ => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+        };
+        Self {
+            reason,
+            status,
+            code,
+            message: reason.message().to_owned(),
+            challenge: None,
+            retry_after: None,
+        }
     }
-}
-
-pub(crate) fn json_response(status: StatusCode, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/json; charset=utf-8"),
-    );
-    response
 }

@@ -6,7 +6,7 @@ use super::certificate::serves;
 use super::config::UnixConfig;
 
 /// Which user or group stands for whom.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct UnixPeers(Vec<Rule>);
 
 #[derive(Debug)]
