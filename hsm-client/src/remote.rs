@@ -48,6 +48,8 @@ mod retry;
 mod runtime;
 mod session;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use auth::{AccessToken, Challenge, TOKEN_RENEWAL, TOKEN_RETRY, TokenSource};

@@ -9,6 +9,7 @@ use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use hsm_backend_soft::{Protector, ProtectorFile, SoftDevice};
@@ -17,6 +18,7 @@ use hsm_client::{
     Algorithm, BuiltInRole, Error, Hsm, KeySpec, KeyType, OpenOptions, PageRequest, Result, Scope,
     SecretBytes, Setup, SignInput, Timestamp, Usage, Usages, UserUpdate, audit,
 };
+use hsm_client::remote::{AccessToken, ClientCredentials, ManagedIdentity, StaticToken};
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
     Binding, CiphertextRef, Credentials, DeriveParameters, Device, Encapsulated, Engine,
@@ -44,6 +46,7 @@ fn nothing_that_is_printed_has_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     client(&mut printed, folder.path()).unwrap();
     blocking(&mut printed).unwrap();
+    remote(&mut printed).unwrap();
     files(folder.path());
 
     let expected: BTreeSet<_> = PRINTED.into_iter().collect();
@@ -124,12 +127,13 @@ fn the_search_finds_every_form() {
 }
 
 /// Types whose values are printed below with secrets in them or near them.
-const PRINTED: [&str; 45] = [
+const PRINTED: [&str; 49] = [
     "backend-soft device::SoftDevice",
     "backend-soft protector::Protector",
     "backend-soft protector::ProtectorFile",
     "client audit::Record",
     "client audit::Report",
+    "client auth::AccessToken",
     "client blocking::AnyKey",
     "client blocking::CreateKey",
     "client blocking::Hsm",
@@ -145,6 +149,9 @@ const PRINTED: [&str; 45] = [
     "client key::Signature",
     "client key::Wrapped",
     "client session::Session",
+    "client sources::ClientCredentials",
+    "client sources::ManagedIdentity",
+    "client sources::StaticToken",
     "core chain::Frame",
     "core device::Ciphertext",
     "core device::CiphertextRef",
@@ -173,12 +180,14 @@ const PRINTED: [&str; 45] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 73] = [
+const NO_SECRETS: [&str; 75] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
+    "client auth::Challenge",
     "client clock::SystemClock",
     "client key::Encapsulation",
+    "client url::Address",
     "client url::Url",
     "core action::ActionSet",
     "core action::DataAction",
@@ -467,6 +476,35 @@ fn devices(printed: &mut Printed) -> Result<()> {
 }
 
 /// A client of an HSM in a folder, and its audit log.
+fn remote(printed: &mut Printed) -> Result<()> {
+    let token = AccessToken::new(PASSWORD).expires_in(Duration::from_secs(60));
+    printed.debug("client auth::AccessToken", &token);
+    let token = StaticToken::new(PASSWORD);
+    printed.debug("client sources::StaticToken", &token);
+    let app = ManagedIdentity::app("http://localhost/token", PASSWORD);
+    printed.debug("client sources::ManagedIdentity", &app);
+    let credentials = ClientCredentials::new("client", PASSWORD);
+    printed.debug("client sources::ClientCredentials", &credentials);
+    let options = OpenOptions::new()
+        .token_source(credentials)
+        .proxy(format!("http://user:{PASSWORD}@localhost:1"))
+        .attempts(1);
+    printed.debug("client hsm::OpenOptions", &options);
+    block_on(async {
+        // Nothing is there: what is printed of the attempt has nothing of what it would have shown.
+        let hsm = Hsm::open_with("https://localhost:1", options).await?;
+        printed.debug("client hsm::Hsm", &hsm);
+        printed.error(&hsm.login("app", PASSWORD).await.unwrap_err());
+        let token = Credentials::token(PASSWORD);
+        printed.error(&hsm.login_with(token).await.unwrap_err());
+        let connection = hsm.login_with(Credentials::Connection).await;
+        printed.error(&connection.unwrap_err());
+        let token = Credentials::token(format!("{PASSWORD}\n"));
+        printed.error(&hsm.login_with(token).await.unwrap_err());
+        Ok(())
+    })
+}
+
 fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
     let path = folder.join("dev.hsm");
     let url = format!("soft:{}", path.display());

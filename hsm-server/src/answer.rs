@@ -23,20 +23,12 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<ErrorKind>,
 }
 
-/// Wiped when the last of those who hold it has gone.
-struct WireBody(hsm_wire::Body);
-
-impl AsRef<[u8]> for WireBody {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
 impl From<hsm_wire::Reply> for Outcome {
     fn from(reply: hsm_wire::Reply) -> Self {
         Self {
             status: reply.status,
-            body: Bytes::from_owner(WireBody(reply.body)),
+            // Wiped when the last who holds it has gone.
+            body: Bytes::from_owner(reply.body),
             retry_after: reply.retry_after,
             failure: None,
         }

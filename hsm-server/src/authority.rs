@@ -117,9 +117,8 @@ impl Authority {
         &self,
         method: &Method,
         path: &str,
-        _query: Option<&str>,
         headers: &HeaderMap,
-        body: Bytes,
+        body: &[u8],
     ) -> Option<Response<Bytes>> {
         let base = self.base(headers);
         let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
@@ -138,10 +137,10 @@ impl Authority {
                 return Some(only(method, &Method::GET, || answer(StatusCode::OK, keys)));
             }
             [tenant, "oauth2", "v2.0", "token"] if self.is_tenant(tenant) => {
-                return Some(self.token_answer(method, headers, &body, "2.0").await);
+                return Some(self.token_answer(method, headers, body, "2.0").await);
             }
             [tenant, "oauth2", "token"] if self.is_tenant(tenant) => {
-                return Some(self.token_answer(method, headers, &body, "1.0").await);
+                return Some(self.token_answer(method, headers, body, "1.0").await);
             }
             rest => resource_manager::answer(rest, &base, &self.tenant)?,
         };

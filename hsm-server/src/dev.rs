@@ -22,7 +22,7 @@ use hsm_client::{
     SystemClock,
 };
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::authority::{Authority, with_port};
 use crate::identity::{Identities, IdentityConfig};
@@ -48,11 +48,11 @@ pub struct Dev {
 }
 
 /// `dev.json`.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ZeroizeOnDrop)]
 struct Account {
     tenant: String,
     user: String,
-    password: Zeroizing<String>,
+    password: String,
 }
 
 impl Dev {
@@ -215,7 +215,7 @@ impl Account {
         let account = Self {
             tenant: RoleId::from_random(random()?).to_string(),
             user: ADMINISTRATOR.to_owned(),
-            password: password()?,
+            password: std::mem::take(&mut *password()?),
         };
         let text = Zeroizing::new(serde_json::to_vec_pretty(&account).map_err(|source| {
             Error::new(ErrorKind::StoreFailed, "dev.json cannot be written").with_source(source)
@@ -227,7 +227,7 @@ impl Account {
 
 /// The HSM. The administrator may also use keys, so that the first snippet works.
 async fn partition(folder: &Path, account: &Account, clock: Arc<dyn Clock>) -> Result<Hsm> {
-    let setup = Setup::new(&*account.user, account.password.as_bytes());
+    let setup = Setup::new(&account.user, account.password.as_bytes());
     open_or_make(folder, "hsm", setup, clock, async |hsm: &Hsm| {
         let administrator = hsm
             .login(&account.user, account.password.as_bytes())

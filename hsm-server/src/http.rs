@@ -9,8 +9,8 @@ use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
 use hsm_core::audit::RequestId;
-use hsm_core::{Request, Response};
-use hsm_wire::{Buffers, EngineRoute, Misrouted, Route, ServerRoute};
+use hsm_core::Response;
+use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -24,6 +24,7 @@ use zeroize::Zeroize;
 
 use crate::Partition;
 use crate::answer::{self, Answer, Ids, Outcome};
+use crate::authority::Authority;
 use crate::idempotency::{Fingerprint, Known, Slot};
 use crate::identity::{Caller, Peer, Refusal};
 use crate::limits::{Limits, RETRY_AFTER_BUSY, SMALL_BODY_LEN};
@@ -145,14 +146,12 @@ impl Line {
             Ok(Route::Server(route)) => self.own(&place, route, &head, body, seen).await,
             Ok(Route::NotYet(what)) => {
                 self.caller(&place, &head.headers, seen).await?;
-                Err(Outcome::problem(
-                    StatusCode::NOT_IMPLEMENTED,
-                    "NotImplemented",
-                    &format!("{what} is not there yet"),
-                )
-                .into_answer())
+                Err(Outcome::from(Reply::not_yet(what)).into_answer())
             }
-            Err(misrouted) => self.misrouted(misrouted),
+            Err(misrouted) => match &self.shared.authority {
+                Some(authority) => self.authority(authority, &head, body, misrouted).await,
+                None => self.misrouted(misrouted),
+            },
             #[expect(
                 unreachable_patterns,
                 reason = "the wire may learn routes that this server does not know"
@@ -268,7 +267,7 @@ impl Line {
     /// Carries a job out, and gives it back.
     async fn run(&self, mut job: Job, head: &Parts) -> std::result::Result<(Job, Outcome), Answer> {
         let time = self.shared.limits.request_time;
-        if !job.changes() {
+        if !changes(&job.route) {
             return match timeout(time, job.run()).await {
                 Ok(outcome) => Ok((job, outcome)),
                 Err(_) => Err(took_too_long().into_answer()),
@@ -348,7 +347,7 @@ impl Line {
         let shared = &self.shared;
         let outcome = match route {
             ServerRoute::Health | ServerRoute::Ready => return Ok(shared.health(route)),
-            ServerRoute::OpenApi => Outcome::json(StatusCode::OK, shared.openapi.clone()),
+            ServerRoute::OpenApi => Outcome::json(StatusCode::OK, hsm_wire::openapi(&place.base).to_string()),
             ServerRoute::Login => {
                 let scratch = self.read(body, shared.limits.open_body_len).await?;
                 let login = shared
@@ -383,18 +382,29 @@ impl Line {
         Ok(outcome.into_answer())
     }
 
+    /// What is no path of the API may be one of the built-in authority.
+    async fn authority(
+        &self,
+        authority: &Authority,
+        head: &Parts,
+        body: Incoming,
+        misrouted: Misrouted,
+    ) -> std::result::Result<Answer, Answer> {
+        let scratch = self.read(body, self.shared.limits.open_body_len).await?;
+        match authority
+            .answer(&head.method, head.uri.path(), &head.headers, &scratch.body)
+            .await
+        {
+            Some(response) => Ok(response.map(Full::new)),
+            None => self.misrouted(misrouted),
+        }
+    }
+
     fn misrouted(&self, misrouted: Misrouted) -> std::result::Result<Answer, Answer> {
+        let outcome = Outcome::from(Reply::misrouted(&misrouted));
         Err(match misrouted {
-            Misrouted::Method(allow) => Outcome::problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "MethodNotAllowed",
-                &format!("this path takes {allow}"),
-            )
-            .allow(allow),
-            Misrouted::BadParameter(message) => {
-                Outcome::problem(StatusCode::BAD_REQUEST, "BadParameter", &message).into_answer()
-            }
-            _ => not_found(),
+            Misrouted::Method(allow) => outcome.allow(allow),
+            _ => outcome.into_answer(),
         })
     }
 
@@ -534,15 +544,6 @@ struct Job {
 }
 
 impl Job {
-    /// Whether it may change something.
-    fn changes(&mut self) -> bool {
-        let Scratch { body, buffers, .. } = &mut self.scratch;
-        match self.route.request(body, buffers) {
-            Ok(request) => changes(&request),
-            Err(_) => false,
-        }
-    }
-
     fn fingerprint(&self, head: &Parts) -> Fingerprint {
         let target = head
             .uri
@@ -579,32 +580,27 @@ impl Job {
 
 /// Whether a request may change something. What only uses a key is done at once and by nobody else, and not at all if its
 /// client goes away.
-fn changes(request: &Request<'_>) -> bool {
-    match request {
-        Request::CreateKey { .. }
-        | Request::ImportKey { .. }
-        | Request::ImportWrappedKey { .. }
-        | Request::UpdateKey { .. }
-        | Request::RotateKey { .. }
-        | Request::SetRotationPolicy { .. }
-        | Request::DeleteKey { .. }
-        | Request::RecoverKey { .. }
-        | Request::PurgeKey { .. }
-        | Request::RestoreKey { .. } => true,
-        Request::PutRoleDefinition { .. }
-        | Request::DeleteRoleDefinition { .. }
-        | Request::CreateRoleAssignment { .. }
-        | Request::DeleteRoleAssignment { .. }
-        | Request::CreateUser { .. }
-        | Request::UpdateUser { .. }
-        | Request::DeleteUser { .. }
-        | Request::CreateToken { .. }
-        | Request::DeleteToken { .. }
-        | Request::ChangePassword { .. }
-        | Request::UpdateSettings { .. }
-        | Request::Zeroize { .. } => true,
-        _ => false,
-    }
+fn changes(route: &EngineRoute) -> bool {
+    use EngineRoute as R;
+    let uses = matches!(
+        route,
+        R::Sign { .. }
+            | R::Verify { .. }
+            | R::Encrypt { .. }
+            | R::Decrypt { .. }
+            | R::Wrap { .. }
+            | R::Unwrap { .. }
+            | R::Random { .. }
+            | R::BackupKey { .. }
+            | R::ExportKey { .. }
+            | R::Mac { .. }
+            | R::VerifyMac { .. }
+            | R::Agree { .. }
+            | R::Derive { .. }
+            | R::Encapsulate { .. }
+            | R::Decapsulate { .. }
+    );
+    !uses && route.endpoint().method != "GET"
 }
 
 /// That a request is being worked on.

@@ -36,6 +36,8 @@ mod jwt;
 mod oidc;
 mod refusal;
 mod session_token;
+#[cfg(test)]
+mod tests;
 mod unix;
 
 use bearer::Bearer;
@@ -46,7 +48,6 @@ use oidc::{Issuer, Keys, Verified};
 use session_token::{KeptSessions, SESSION_TOKENS_MAX, TokenHash, hash};
 use unix::UnixPeers;
 
-pub(crate) use challenge::resource_of;
 pub use config::{CertificateConfig, IdentityConfig, IssuerConfig, UnixConfig};
 pub(crate) use oidc::KeySet;
 pub(crate) use refusal::{Reason, Refusal};

@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hsm_client::{Error, ErrorKind, Hsm, Result, SystemClock};
 use hsm_wire::ServerRoute;
 use http::{HeaderValue, StatusCode};
-use hyper::body::Bytes;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Constants, Outcome, Uuid};
+use crate::authority::Authority;
 use crate::clock::TestClock;
 use crate::gate::Gate;
 use crate::idempotency::Answers;
 use crate::identity::{Identities, IdentityConfig};
 use crate::limits::{CERTIFICATE_CHECK_INTERVAL, Limits};
 use crate::listener::{self, Listener, Phase, Visitors};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::partition::{Partition, Partitions, host_name};
 use crate::tls::Tls;
 
@@ -27,6 +28,7 @@ use crate::tls::Tls;
 #[must_use]
 pub struct Server {
     shared: Arc<Shared>,
+    metrics: Option<TcpListener>,
 }
 
 /// What all connections of a server share.
@@ -46,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) answers: Answers,
     /// Only with `--dev`.
     pub(crate) clock: Option<TestClock>,
-    pub(crate) openapi: Bytes,
+    /// Only with `--dev`.
+    pub(crate) authority: Option<Arc<Authority>>,
     /// The ids of requests: random bits of this process, and a counter.
     id: u64,
     next: AtomicU64,
@@ -111,10 +114,13 @@ impl Server {
             }
             tasks.spawn(listener::accept(listener, shared.clone(), watched.clone()));
         }
+        let measuring = self
+            .metrics
+            .map(|listener| tokio::spawn(metrics::serve(listener, shared.clone())));
         let reloading = shared
             .tls
             .clone()
-            .map(|tls| tokio::spawn(keep_current(tls)));
+            .map(|tls| tokio::spawn(keep_current(tls, shared.clone())));
         shutdown.await;
         tracing::info!("the server stops; what was accepted is finished");
         phase.send_replace(Phase::Finishing);
@@ -136,6 +142,9 @@ impl Server {
         if let Some(reloading) = reloading {
             reloading.abort();
         }
+        if let Some(measuring) = measuring {
+            measuring.abort();
+        }
         let mut result = Ok(());
         for partition in shared.partitions.all() {
             result = result.and(partition.hsm().clone().close().await);
@@ -145,7 +154,7 @@ impl Server {
 }
 
 /// Looks at the files of the certificate from time to time, and on SIGHUP.
-async fn keep_current(tls: Tls) {
+async fn keep_current(tls: Tls, shared: Arc<Shared>) {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
     let mut clock = tokio::time::interval(CERTIFICATE_CHECK_INTERVAL);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -156,7 +165,9 @@ async fn keep_current(tls: Tls) {
         }
         let tls = tls.clone();
         // Reading files blocks.
-        drop(tokio::task::spawn_blocking(move || tls.reload_and_log()).await);
+        if let Ok(true) = tokio::task::spawn_blocking(move || tls.reload_and_log()).await {
+            shared.metrics.certificate_changed();
+        }
     }
 }
 
@@ -170,6 +181,8 @@ pub struct ServerBuilder {
     tls: Option<Tls>,
     region: Option<String>,
     clock: Option<TestClock>,
+    metrics: Option<TcpListener>,
+    authority: Option<Arc<Authority>>,
 }
 
 impl ServerBuilder {
@@ -198,9 +211,22 @@ impl ServerBuilder {
         self
     }
 
+    /// Gives out tokens at the paths of a development server's authority. [`Dev::identities`](crate::Dev::identities) take
+    /// them.
+    pub fn authority(mut self, authority: Arc<Authority>) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
     /// Lets whoever is authenticated move the clock ahead. The HSMs must have been opened with the same clock.
     pub fn test_clock(mut self, clock: TestClock) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Serves `/metrics`, `/healthz` and `/readyz` on a listener of their own, over plain HTTP: on loopback, as a rule.
+    pub fn metrics(mut self, listener: TcpListener) -> Self {
+        self.metrics = Some(listener);
         self
     }
 
@@ -248,6 +274,7 @@ impl ServerBuilder {
         let instance = u128::from_be_bytes(instance.try_into().unwrap_or_default());
         let id = u64::from_be_bytes(id.try_into().unwrap_or_default());
         Ok(Server {
+            metrics: self.metrics,
             shared: Arc::new(Shared {
                 identities,
                 tls: self.tls,
@@ -262,7 +289,7 @@ impl ServerBuilder {
                 metrics: Metrics::new(),
                 answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
                 clock: self.clock,
-                openapi: Bytes::new(),
+                authority: self.authority,
                 partitions,
                 limits,
                 id,

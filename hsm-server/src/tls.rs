@@ -210,8 +210,9 @@ impl Tls {
     }
 
     /// As [`reload`](Self::reload), and says in the log what came of it.
-    pub(crate) fn reload_and_log(&self) {
-        match self.reload() {
+    pub(crate) fn reload_and_log(&self) -> bool {
+        let reloaded = self.reload();
+        match &reloaded {
             Ok(true) => tracing::info!("new connections get the new certificate"),
             Ok(false) => {}
             Err(error) => tracing::error!(
@@ -219,6 +220,7 @@ impl Tls {
                 "the certificate could not be read again; the old one stays in use"
             ),
         }
+        reloaded.unwrap_or(false)
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {

@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str], &[&str]); 8] = [
     (
         "hsm-server",
         &["hsm-core", "hsm-wire", "hsm-client"],
-        &["hsm-testkit"],
+        &["hsm-backend-soft", "hsm-testkit"],
     ),
     (
         "hsm-examples",

@@ -338,9 +338,18 @@ pub(super) struct Tokens {
 
 #[derive(Debug, Default)]
 struct Flight {
+    asked: Asked,
     challenge: Option<Challenge>,
     /// The source is not asked before.
     not_before: Duration,
+}
+
+/// Whether the server was asked for its challenge.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Asked {
+    #[default]
+    NotYet,
+    Yes,
 }
 
 impl Tokens {
@@ -383,8 +392,9 @@ impl Tokens {
             )
             .with_retry_after(flight.not_before - now));
         }
-        if flight.challenge.is_none() {
+        if flight.asked == Asked::NotYet {
             flight.challenge = probe().await?;
+            flight.asked = Asked::Yes;
         }
         let Some(challenge) = &flight.challenge else {
             return Ok(None);

@@ -1,5 +1,6 @@
 //! What [`OpenOptions`] says of remote HSMs.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,18 @@ pub(crate) struct RemoteOptions {
     pub(super) source: Option<Arc<dyn TokenSource>>,
     pub(super) fit: Fit,
     pub(super) limits: Limits,
-    pub(super) proxy: Option<String>,
+    pub(super) proxy: Option<ProxyUrl>,
     pub(super) verify: Verify,
     pub(super) timer: Arc<dyn Timer>,
+}
+
+/// The URL of a proxy. It may hold a password: it is not printed.
+pub(super) struct ProxyUrl(pub(super) String);
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyUrl").finish_non_exhaustive()
+    }
 }
 
 /// Where signatures are verified.
@@ -123,7 +133,7 @@ impl OpenOptions {
 
     /// Reaches the HSM through a proxy: `http://HOST:PORT`. Without this, none is used, whatever the environment says.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.remote.proxy = Some(url.into());
+        self.remote.proxy = Some(ProxyUrl(url.into()));
         self
     }
 

@@ -123,3 +123,35 @@ impl<T> Drop for Running<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pollster::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_forked_child_is_told_instead_of_waiting() {
+        let mut runtime = Runtime::start().unwrap();
+        assert_eq!(block_on(runtime.run(async { Ok(7) })).unwrap(), 7);
+        // As the memory of this process looks in a child: the runtime is there, its thread is not.
+        runtime.process += 1;
+        let error = block_on(runtime.run(async { Ok(7) })).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        runtime.detach(async {});
+    }
+
+    #[test]
+    fn a_runtime_that_stops_leaves_the_outcome_unknown() {
+        let mut runtime = Runtime::start().unwrap();
+        let running = runtime.run::<()>(std::future::pending());
+        runtime.inner.take().unwrap().shutdown_background();
+        assert_eq!(block_on(running).unwrap_err().kind(), ErrorKind::Unknown);
+    }
+
+    #[test]
+    fn the_remote_hsms_of_a_process_share_a_runtime() {
+        let (one, other) = (Runtime::shared().unwrap(), Runtime::shared().unwrap());
+        assert!(Arc::ptr_eq(&one, &other));
+    }
+}

@@ -38,7 +38,7 @@ impl RemoteService {
     pub(crate) fn new(peer: Peer, options: RemoteOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut limits = options.limits;
         limits.connect = limits.connect.min(limits.attempt.min(limits.call) / 2);
-        let proxy = options.proxy.as_deref();
+        let proxy = options.proxy.as_ref().map(|proxy| &*proxy.0);
         let transport = Transport::new(&peer, &options.tls, limits.connect, proxy)?;
         let challenges = Challenges {
             host: match &peer {
@@ -666,7 +666,7 @@ impl Remote {
     fn told(&self, error: Error, happened: Happened) -> Error {
         let never_there = matches!(
             error.kind(),
-            ErrorKind::Unreachable | ErrorKind::Unauthenticated | ErrorKind::LimitExceeded
+            ErrorKind::Unreachable | ErrorKind::Unauthenticated
         );
         if happened == Happened::Perhaps && (never_there || error.retry_after().is_some()) {
             return Error::new(

@@ -203,7 +203,7 @@ impl Attributes {
     fn switched(&self, enabled: bool, now: Timestamp) -> Result<State> {
         match (self.state_at(now), enabled) {
             (State::Active | State::PreActivation, false) => Ok(State::Suspended),
-            (State::Suspended, true) => Ok(State::Active),
+            (State::Suspended | State::PreActivation, true) => Ok(State::Active),
             (state @ (State::Deactivated | State::Compromised | State::Destroyed), true) => {
                 Err(Error::new(
                     ErrorKind::KeyState,
@@ -261,9 +261,10 @@ impl AttributesUpdate {
     /// Suspends the key or lets it be used again, whichever it needs, as Key Vault's `enabled`. Not together with
     /// [`event`](Self::event).
     ///
-    /// `false` suspends a key that is active or in pre-activation, `true` resumes a key that is suspended; nothing happens
-    /// to one that is so already. A key that has ended or is compromised protects nothing new: `false` leaves it as it
-    /// is, `true` is refused with [`KeyState`](ErrorKind::KeyState). A key in pre-activation is not activated by `true`.
+    /// `false` suspends a key that is active or in pre-activation, `true` resumes a key that is suspended and activates one
+    /// in pre-activation, unless its time has not come; nothing happens to one that is so already. A key that has ended or
+    /// is compromised protects nothing new: `false` leaves it as it is, `true` is refused with
+    /// [`KeyState`](ErrorKind::KeyState).
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
         self

@@ -124,7 +124,7 @@ fn seconds_now() -> i64 {
 
 /// The day of a point in time.
 fn date(seconds: i64) -> Result<(i32, u8, u8)> {
-    let time = jiff::Timestamp::from_second(seconds).map_err(failed)?;
+    let time = jiff::Timestamp::from_second(seconds).map_err(|error| failed(error.to_string()))?;
     let date = time.to_zoned(jiff::tz::TimeZone::UTC).date();
     Ok((
         i32::from(date.year()),

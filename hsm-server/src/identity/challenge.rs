@@ -58,7 +58,7 @@ impl Challenge {
 
 /// `https://localhost:8443` of `https://dev.localhost:8443`: the name without its first label, if more than a label stays
 /// or the rest is `localhost`.
-pub(crate) fn resource_of(base: &str) -> String {
+fn resource_of(base: &str) -> String {
     let host = base.strip_prefix("https://").unwrap_or(base);
     let is_address = host.starts_with('[')
         || host

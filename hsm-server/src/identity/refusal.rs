@@ -1,8 +1,5 @@
 //! [`Refusal`]: an answer to a request whose sender is not known, and the reason, which only logs and metrics hear.
 
-use std::borrow::Cow;
-use std::time::Duration;
-
 use hsm_core::{Error, ErrorKind};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -189,6 +186,33 @@ impl Refusal {
             self.challenge = Some(challenge(self.reason));
         }
         self
+    }
+
+    /// The answer, in the form of all errors of the API.
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        let inner = match self.message.split_once(": ") {
+            Some((code, _)) if code.starts_with("AKV") => code,
+            _ => self.reason.label(),
+        };
+        let body = json!({
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "innererror": { "code": inner },
+            }
+        });
+        let mut response = Response::new(body.to_string().into());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        headers.insert(CONTENT_TYPE, json);
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 

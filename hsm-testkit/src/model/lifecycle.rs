@@ -107,7 +107,7 @@ pub(super) fn changed(
     }
     match (update.new_enabled(), state) {
         (Some(false), State::Active | State::PreActivation) => key.state = State::Suspended,
-        (Some(true), State::Suspended) => key.state = State::Active,
+        (Some(true), State::Suspended | State::PreActivation) => key.state = State::Active,
         (Some(true), State::Deactivated | State::Compromised) => {
             return Err(refuse(ErrorKind::KeyState, "its end has come"));
         }

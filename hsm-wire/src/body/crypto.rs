@@ -1,7 +1,7 @@
 //! Uses of keys: the hot path. What is read is borrowed, what is decoded goes into the caller's buffers.
 
 use hsm_core::key::Jwk;
-use hsm_core::limits::{AAD_LEN_MAX, DATA_LEN_MAX, DERIVE_PARAMETER_LEN_MAX, SEALED_KEY_LEN_MAX};
+use hsm_core::limits::{AAD_LEN_MAX, DATA_LEN_MAX, DERIVE_PARAMETER_LEN_MAX};
 use hsm_core::{
     Algorithm, Ciphertext, CiphertextRef, Encapsulated, KeyRef, Operation, PublicKey, Request,
     Response, Result, SignInput, VersionId,
@@ -20,8 +20,7 @@ const IV_LEN_MAX: usize = 64;
 const TAG_LEN_MAX: usize = 64;
 
 /// Longest backup that is read.
-pub(crate) const BACKUP_LEN_MAX: usize =
-    hsm_core::limits::KEY_VERSIONS_MAX * 2 * SEALED_KEY_LEN_MAX;
+pub(crate) const BACKUP_LEN_MAX: usize = hsm_core::limits::KEY_BACKUP_LEN_MAX;
 
 /// The members of every operation; each reads those that it knows.
 #[derive(Deserialize)]

@@ -212,10 +212,10 @@ impl<'q> Query<'q> {
         if let Some(limit) = &self.hsm_max_results {
             return number("hsm-maxresults", Some(limit), 0).map(Some);
         }
-        let Some(limit) = &self.max_results else {
+        let Some(limit) = self.max_results.as_deref() else {
             return Ok(None);
         };
-        match limit.parse() {
+        match number("maxresults", Some(limit), 0) {
             Ok(limit) if (1..=PAGE_LEN_DEFAULT).contains(&limit) => Ok(Some(limit)),
             _ => Err(bad_parameter(format!(
                 "`maxresults` is a number from 1 to {PAGE_LEN_DEFAULT}"
