@@ -146,7 +146,9 @@ fn is_host(host: &str) -> bool {
     }
     // What ends in a number, `0x7f` too, is an address (WHATWG URL, section 3.5), and then it must be a whole one.
     let last = host.rsplit('.').next().unwrap_or_default();
-    let hex = last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
+    let hex = last
+        .get(..2)
+        .is_some_and(|start| start.eq_ignore_ascii_case("0x"));
     if hex || last.bytes().all(|byte| byte.is_ascii_digit()) {
         return host.parse::<Ipv4Addr>().is_ok();
     }

@@ -112,8 +112,8 @@ const CASES: &[Case] = cases! {
     ListDeletedKeys, Keys, OFFICERS, |_m, _key| Request::ListDeletedKeys { page: PageRequest::default() };
     RecoverKey, Key, OFFICERS, |_m, key| Request::RecoverKey { name: name(key) };
     PurgeKey, Key, OFFICERS, |_m, key| Request::PurgeKey { name: name(key) };
-    BackupKey, Key, USERS, |_m, key| Request::BackupKey { name: name(key) };
-    RestoreKey, Keys, USERS, |_m, _key| Request::RestoreKey { backup: b"no backup" };
+    BackupKey, Key, &[CryptoUser, BuiltInRole::Backup], |_m, key| Request::BackupKey { name: name(key) };
+    RestoreKey, Keys, &[CryptoUser, BuiltInRole::Restore], |_m, _key| Request::RestoreKey { backup: b"no backup" };
     Sign, Key, USERS, |_m, key| Request::Sign { key: reference(key), algorithm: Algorithm::Es256, input: SignInput::Message(b"") };
     Verify, Key, USERS, |_m, key| Request::Verify { key: reference(key), algorithm: Algorithm::Es256, input: SignInput::Message(b""), signature: b"" };
     Mac, Key, USERS, |_m, key| Request::Mac { key: reference(key), algorithm: Algorithm::Hs256, message: b"" };

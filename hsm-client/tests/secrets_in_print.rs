@@ -14,11 +14,11 @@ use std::time::SystemTime;
 
 use hsm_backend_soft::{Protector, ProtectorFile, SoftDevice};
 use hsm_client::kinds::{Aes256Gcm, Aes256Kwp, EcdsaP256, HmacSha256, Kdk256};
+use hsm_client::remote::{AccessToken, ClientCredentials, ManagedIdentity, StaticToken};
 use hsm_client::{
     Algorithm, BuiltInRole, Error, Hsm, KeySpec, KeyType, OpenOptions, PageRequest, Result, Scope,
     SecretBytes, Setup, SignInput, Timestamp, Usage, Usages, UserUpdate, audit,
 };
-use hsm_client::remote::{AccessToken, ClientCredentials, ManagedIdentity, StaticToken};
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
     Binding, CiphertextRef, Credentials, DeriveParameters, Device, Encapsulated, Engine,

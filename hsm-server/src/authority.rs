@@ -28,6 +28,8 @@ use crate::identity::{Identities, KeySet};
 
 mod form;
 mod resource_manager;
+#[cfg(test)]
+mod tests;
 
 use form::Form;
 

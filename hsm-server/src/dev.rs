@@ -30,6 +30,8 @@ use crate::identity::{Identities, IdentityConfig};
 mod ca;
 mod files;
 mod snippets;
+#[cfg(test)]
+mod tests;
 
 use files::{make_folder, read_secret, write_secret};
 use snippets::Values;

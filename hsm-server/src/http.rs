@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
-use hsm_core::audit::RequestId;
 use hsm_core::Response;
+use hsm_core::audit::RequestId;
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
 use http::header::HOST;
 use http::request::Parts;
@@ -220,7 +220,7 @@ impl Line {
             .identities
             .caller(&place.partition, &self.peer, headers, &place.base)
             .await
-            .map_err(refused)?;
+            .map_err(|refusal| self.refused(refusal))?;
         seen.session = Some(caller.session.clone());
         Ok(caller)
     }
@@ -347,14 +347,19 @@ impl Line {
         let shared = &self.shared;
         let outcome = match route {
             ServerRoute::Health | ServerRoute::Ready => return Ok(shared.health(route)),
-            ServerRoute::OpenApi => Outcome::json(StatusCode::OK, hsm_wire::openapi(&place.base).to_string()),
+            ServerRoute::OpenApi => {
+                Outcome::json(StatusCode::OK, hsm_wire::openapi(&place.base).to_string())
+            }
             ServerRoute::Login => {
                 let scratch = self.read(body, shared.limits.open_body_len).await?;
                 let login = shared
                     .identities
                     .login(&place.partition, &scratch.body, &place.base)
                     .await;
-                Outcome::secret(StatusCode::CREATED, login.map_err(refused)?)
+                Outcome::secret(
+                    StatusCode::CREATED,
+                    login.map_err(|refusal| self.refused(refusal))?,
+                )
             }
             ServerRoute::WhoAmI => {
                 let caller = self.caller(place, &head.headers, seen).await?;
@@ -380,6 +385,12 @@ impl Line {
             _ => return Err(not_found()),
         };
         Ok(outcome.into_answer())
+    }
+
+    /// Somebody is not let in.
+    fn refused(&self, refusal: Refusal) -> Answer {
+        self.shared.metrics.refused(refusal.reason);
+        refusal.into_response().map(Full::new)
     }
 
     /// What is no path of the API may be one of the built-in authority.
@@ -664,10 +675,6 @@ fn idempotency_key(headers: &HeaderMap) -> std::result::Result<Option<u128>, Ans
         )
         .into_answer()),
     }
-}
-
-fn refused(refusal: Refusal) -> Answer {
-    refusal.into_response().map(Full::new)
 }
 
 fn bad_host(message: &str) -> Answer {

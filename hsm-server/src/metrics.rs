@@ -20,6 +20,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::identity::Reason;
 use crate::server::Shared;
 
 /// The counters. Counting takes no lock and makes no text.
@@ -31,6 +32,8 @@ pub(crate) struct Metrics {
     handshakes_failed: AtomicU64,
     /// Certificates read again.
     certificates: AtomicU64,
+    /// One for each reason.
+    refusals: [AtomicU64; Reason::ALL.len()],
 }
 
 /// What was counted of an operation.
@@ -75,6 +78,7 @@ impl Metrics {
             connections_refused: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
             certificates: AtomicU64::new(0),
+            refusals: Default::default(),
         }
     }
 
@@ -104,6 +108,11 @@ impl Metrics {
 
     pub(crate) fn handshake_failed(&self) {
         self.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts somebody who was not let in.
+    pub(crate) fn refused(&self, reason: Reason) {
+        self.refusals[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn certificate_changed(&self) {
@@ -199,6 +208,18 @@ impl Collector for Exposed {
                     &buckets,
                     None,
                 )?;
+        }
+
+        let mut family = encoder.encode_descriptor(
+            "hsm_identities_refused",
+            "Requests and logins of nobody who is known, by reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for (reason, count) in Reason::ALL.into_iter().zip(&metrics.refusals) {
+            family
+                .encode_family(&[("reason", reason.label())])?
+                .encode_counter::<NoLabelSet, _, u64>(&count.load(Ordering::Relaxed), None)?;
         }
 
         for (name, help, count) in [

@@ -172,10 +172,7 @@ impl Challenges {
                 (None, Some(resource)) => format!("{}/.default", resource.trim_end_matches('/')),
                 (None, None) => return Err(refused("the server's challenge names no resource")),
             };
-            let resource = scope
-                .strip_suffix("/.default")
-                .unwrap_or(&scope)
-                .to_owned();
+            let resource = scope.strip_suffix("/.default").unwrap_or(&scope).to_owned();
             self.check(&resource)?;
             return Ok(Some(Challenge {
                 authority,
@@ -368,7 +365,10 @@ impl Tokens {
         probe: impl AsyncFnOnce() -> Result<Option<Challenge>>,
     ) -> Result<Option<Arc<Bearer>>> {
         let now = self.clock.monotonic();
-        let current = self.current.load_full().filter(|bearer| !bearer.is_over(now));
+        let current = self
+            .current
+            .load_full()
+            .filter(|bearer| !bearer.is_over(now));
         let mut flight = match current {
             Some(bearer) if !bearer.is_due(now) => return Ok(Some(bearer)),
             // It still serves; one call renews it.
@@ -379,7 +379,10 @@ impl Tokens {
             None => self.flight.lock().await,
         };
         let now = self.clock.monotonic();
-        let current = self.current.load_full().filter(|bearer| !bearer.is_over(now));
+        let current = self
+            .current
+            .load_full()
+            .filter(|bearer| !bearer.is_over(now));
         if let Some(bearer) = &current
             && (!bearer.is_due(now) || now < flight.not_before)
         {
@@ -450,7 +453,10 @@ mod tests {
         assert_eq!(
             bearer_parameters(vault).unwrap(),
             [
-                ("authorization".into(), "https://login.example/tenant".into()),
+                (
+                    "authorization".into(),
+                    "https://login.example/tenant".into()
+                ),
                 ("resource".into(), "https://managedhsm.example".into()),
             ]
         );
@@ -463,7 +469,13 @@ mod tests {
                 ("g".into(), "h".into()),
             ]
         );
-        for none in ["Basic realm=\"a\"", "Bearer", "Bearer a", "Bearer a=\"b", ""] {
+        for none in [
+            "Basic realm=\"a\"",
+            "Bearer",
+            "Bearer a",
+            "Bearer a=\"b",
+            "",
+        ] {
             assert!(bearer_parameters(none).is_none(), "{none}");
         }
     }

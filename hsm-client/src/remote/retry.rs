@@ -114,7 +114,11 @@ impl Repeat {
 /// clients which failed together do not come back together.
 pub(super) fn backoff(next: u32, random: u64) -> Duration {
     let longest = BACKOFF_FIRST
-        .saturating_mul(1_u32.checked_shl(next.saturating_sub(1)).unwrap_or(u32::MAX))
+        .saturating_mul(
+            1_u32
+                .checked_shl(next.saturating_sub(1))
+                .unwrap_or(u32::MAX),
+        )
         .min(BACKOFF_MAX);
     let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
     // Never less than half, so that a server that is down is not asked again at once.

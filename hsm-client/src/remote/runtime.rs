@@ -107,10 +107,11 @@ impl<T> Future for Running<T> {
         };
         Pin::new(handle).poll(context).map(|done| {
             done.unwrap_or_else(|source| {
-                Err(
-                    Error::new(ErrorKind::Unknown, "the client stopped in the middle of a call")
-                        .with_source(source),
+                Err(Error::new(
+                    ErrorKind::Unknown,
+                    "the client stopped in the middle of a call",
                 )
+                .with_source(source))
             })
         })
     }

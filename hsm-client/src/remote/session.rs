@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hsm_core::audit::RequestId;
 use hsm_core::{
-    Clock, Credentials, Error, ErrorKind, KeyInfo, Page, Principal, Request, Response,
-    Result, SecretBytes, Service, Session,
+    Clock, Credentials, Error, ErrorKind, KeyInfo, Page, Principal, Request, Response, Result,
+    SecretBytes, Service, Session,
 };
 use hsm_wire::server::LoginBody;
 use hsm_wire::{Body, EngineRoute, Outgoing};
@@ -75,18 +75,27 @@ impl Service for RemoteService {
         let remote = self.remote.clone();
         let opened = match credentials {
             Credentials::Password { user, password } => {
-                remote.runtime.run(remote.clone().log_in(user, password)).await?
+                remote
+                    .runtime
+                    .run(remote.clone().log_in(user, password))
+                    .await?
             }
             Credentials::Token(token) => {
                 let identity = Identity::Fixed(Arc::new(Bearer::new(&token)?));
-                remote.runtime.run(remote.clone().recognize(identity)).await?
+                remote
+                    .runtime
+                    .run(remote.clone().recognize(identity))
+                    .await?
             }
             Credentials::Connection => {
                 let identity = match &remote.tokens {
                     Some(tokens) => Identity::Source(tokens.clone()),
                     None => Identity::Connection,
                 };
-                remote.runtime.run(remote.clone().recognize(identity)).await?
+                remote
+                    .runtime
+                    .run(remote.clone().recognize(identity))
+                    .await?
             }
             _ => {
                 return Err(Error::new(
@@ -178,7 +187,11 @@ impl RemoteSession {
         let (remote, identity) = (self.remote.clone(), self.opened.identity.clone());
         self.remote
             .runtime
-            .run(async move { remote.carry(&identity, id, outgoing, repeat, throttled).await })
+            .run(async move {
+                remote
+                    .carry(&identity, id, outgoing, repeat, throttled)
+                    .await
+            })
             .await
     }
 
@@ -208,7 +221,9 @@ impl Drop for RemoteSession {
     fn drop(&mut self) {
         if !*self.ended.get_mut() && self.opened.login == Login::Kept {
             let ending = self.remote.clone().end(self.opened.identity.clone());
-            self.remote.runtime.detach(async move { drop(ending.await) });
+            self.remote
+                .runtime
+                .detach(async move { drop(ending.await) });
         }
     }
 }
@@ -352,7 +367,11 @@ impl Remote {
             .await?;
         let principal = match principal {
             Some(principal) => principal,
-            None => match self.bearer(&identity).await?.and_then(|bearer| bearer.principal.clone()) {
+            None => match self
+                .bearer(&identity)
+                .await?
+                .and_then(|bearer| bearer.principal.clone())
+            {
                 Some(principal) => principal,
                 None => Principal::new(UNKNOWN_PRINCIPAL)?,
             },
@@ -384,7 +403,9 @@ impl Remote {
         repeat: Repeat,
         when_throttled: Throttled,
     ) -> Result<Response> {
-        let (route, answer) = self.exchange(identity, id, outgoing, repeat, when_throttled).await?;
+        let (route, answer) = self
+            .exchange(identity, id, outgoing, repeat, when_throttled)
+            .await?;
         match answer {
             (Response::Keys(page), Speaker::Another) => {
                 self.complete(identity, id, &route, page).await
@@ -447,7 +468,8 @@ impl Remote {
                 },
             };
             let outgoing = Outgoing::new(&request)?;
-            let exchanged = self.exchange(identity, id, outgoing, Repeat::Harmless, Throttled::Wait);
+            let exchanged =
+                self.exchange(identity, id, outgoing, Repeat::Harmless, Throttled::Wait);
             match exchanged.await {
                 Ok((_, (Response::Key(info), _))) => *item = *info,
                 Ok(_) => return Err(nonsense()),
@@ -553,18 +575,22 @@ impl Remote {
                 body: ask.body.clone(),
                 timeout: self.limits.attempt.min(left),
             };
-            let answer = self.transport.send(sent).await.map_err(|failed| match failed {
-                Failed::NotSent(error) => Attempt {
-                    error,
-                    happened: Happened::No,
-                    again: true,
-                },
-                Failed::MaybeSent { error, again } => Attempt {
-                    error,
-                    happened: Happened::Perhaps,
-                    again,
-                },
-            })?;
+            let answer = self
+                .transport
+                .send(sent)
+                .await
+                .map_err(|failed| match failed {
+                    Failed::NotSent(error) => Attempt {
+                        error,
+                        happened: Happened::No,
+                        again: true,
+                    },
+                    Failed::MaybeSent { error, again } => Attempt {
+                        error,
+                        happened: Happened::Perhaps,
+                        again,
+                    },
+                })?;
             if let Some(instance) = answer.headers.get(INSTANCE) {
                 self.note_instance(instance);
             }
@@ -607,15 +633,20 @@ impl Remote {
         let answer = self.transport.send(sent).await.map_err(|failed| {
             // It was a question: nothing happened.
             let (Failed::NotSent(source) | Failed::MaybeSent { error: source, .. }) = failed;
-            Error::new(ErrorKind::Unreachable, "the server does not say what token it wants")
-                .with_source(source)
+            Error::new(
+                ErrorKind::Unreachable,
+                "the server does not say what token it wants",
+            )
+            .with_source(source)
         })?;
         if let Some(instance) = answer.headers.get(INSTANCE) {
             self.note_instance(instance);
         }
         if answer.status != StatusCode::UNAUTHORIZED {
-            if matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-            {
+            if matches!(
+                answer.status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            ) {
                 let error = Error::new(ErrorKind::Unreachable, "the server is busy");
                 return Err(match retry_after(&answer.headers) {
                     Some(wait) => error.with_retry_after(wait),
@@ -656,7 +687,10 @@ impl Remote {
         if self.is_foreign(answer) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("{} is a service that cannot do this; an hsm server can", self.peer),
+                format!(
+                    "{} is a service that cannot do this; an hsm server can",
+                    self.peer
+                ),
             ));
         }
         Ok(())
@@ -671,7 +705,10 @@ impl Remote {
         if happened == Happened::Perhaps && (never_there || error.retry_after().is_some()) {
             return Error::new(
                 ErrorKind::Unknown,
-                format!("{} may have done it before the connection was lost", self.peer),
+                format!(
+                    "{} may have done it before the connection was lost",
+                    self.peer
+                ),
             )
             .with_source(error);
         }
@@ -704,7 +741,10 @@ fn judge<T>(
     let result = if strange {
         Err(Error::new(
             ErrorKind::Unknown,
-            format!("an answer that is not an HSM's, with status {}", status.as_u16()),
+            format!(
+                "an answer that is not an HSM's, with status {}",
+                status.as_u16()
+            ),
         ))
     } else {
         read(answer)

@@ -228,7 +228,11 @@ async fn fetch(
         timeout: challenge.timeout,
     };
     let unreachable = |error| {
-        Error::new(ErrorKind::Unreachable, "the source of tokens does not answer").with_source(error)
+        Error::new(
+            ErrorKind::Unreachable,
+            "the source of tokens does not answer",
+        )
+        .with_source(error)
     };
     match challenge.http.send(sent).await {
         Ok(answer) => read(&answer),

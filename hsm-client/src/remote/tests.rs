@@ -155,7 +155,11 @@ fn a_certificate_of_another_authority_is_unreachable() {
 
 #[test]
 fn a_read_that_was_cut_is_tried_again() {
-    for cut in [Act::Cut, Act::CutUnread, Act::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{")] {
+    for cut in [
+        Act::Cut,
+        Act::CutUnread,
+        Act::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"),
+    ] {
         let peer = ScriptedPeer::start([who(), cut.clone(), cut, Act::ours(200, RANDOM)]);
         let client = Client::of(&peer);
         let session = client.log_in();
@@ -202,7 +206,10 @@ fn two_changes_have_two_keys() {
     call(&session, change()).unwrap();
     call(&session, change()).unwrap();
     let seen = peer.seen();
-    assert_ne!(seen[1].header("idempotency-key"), seen[2].header("idempotency-key"));
+    assert_ne!(
+        seen[1].header("idempotency-key"),
+        seen[2].header("idempotency-key")
+    );
 }
 
 #[test]
@@ -271,7 +278,8 @@ fn an_answer_that_does_not_come_is_unknown() {
 fn nonsense_is_unknown_and_not_asked_for_again() {
     let html = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\n{}";
     let redirect = "HTTP/1.1 307 Temporary Redirect\r\nlocation: https://localhost/\r\ncontent-length: 0\r\n\r\n";
-    let huge = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let huge =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
     for act in [
         Act::ours(200, "{"),
         Act::ours(200, "[]"),
@@ -302,7 +310,8 @@ fn refusals_keep_their_kind() {
         (409, "Conflict", ErrorKind::Conflict),
         (500, "DeviceFailed", ErrorKind::DeviceFailed),
     ] {
-        let body = format!(r#"{{"error":{{"code":"x","message":"m","innererror":{{"code":"{code}"}}}}}}"#);
+        let body =
+            format!(r#"{{"error":{{"code":"x","message":"m","innererror":{{"code":"{code}"}}}}}}"#);
         let peer = ScriptedPeer::start([who(), Act::ours(status, &body)]);
         let session = Client::of(&peer).log_in();
         assert_eq!(kind(call(&session, read())), expected, "{code}");
@@ -314,7 +323,10 @@ fn refusals_keep_their_kind() {
 fn what_another_service_lacks_is_unsupported() {
     let peer = ScriptedPeer::start([Act::theirs(404, "{}"), Act::theirs(404, "{}")]);
     let session = Client::of(&peer).log_in();
-    assert_eq!(kind(call(&session, Request::ListAuditStreams)), ErrorKind::Unsupported);
+    assert_eq!(
+        kind(call(&session, Request::ListAuditStreams)),
+        ErrorKind::Unsupported
+    );
 
     let peer = ScriptedPeer::start([Act::theirs(400, "{}")]);
     let client = Client::of(&peer);
@@ -326,7 +338,11 @@ fn what_another_service_lacks_is_unsupported() {
 #[test]
 fn a_user_logs_in_once() {
     let token = r#"{"token":"hsm_s_abc","principal":"app","expires":1}"#;
-    let peer = ScriptedPeer::start([Act::ours(201, token), Act::ours(200, RANDOM), Act::ours(204, "")]);
+    let peer = ScriptedPeer::start([
+        Act::ours(201, token),
+        Act::ours(200, RANDOM),
+        Act::ours(204, ""),
+    ]);
     let client = Client::of(&peer);
     let credentials = Credentials::password("app", "correct horse battery").unwrap();
     let session = client.try_login(credentials).unwrap();
@@ -428,10 +444,17 @@ fn a_challenge_is_answered_and_a_token_that_expired_renewed_once() {
     call(&session, read()).unwrap();
     call(&session, read()).unwrap();
     let seen = peer.seen();
-    assert_eq!(seen[0].header("authorization"), None, "the first has no token");
+    assert_eq!(
+        seen[0].header("authorization"),
+        None,
+        "the first has no token"
+    );
     assert_eq!(seen[0].body, "", "and no body");
     let token = |n| format!("Bearer {n}-for-https://localhost:{}", peer.port);
-    let sent: Vec<_> = seen[1..].iter().map(|seen| seen.header("authorization").unwrap()).collect();
+    let sent: Vec<_> = seen[1..]
+        .iter()
+        .map(|seen| seen.header("authorization").unwrap())
+        .collect();
     assert_eq!(sent, [token(1), token(1), token(1), token(2)]);
     assert_eq!(kind(call(&session, read())), ErrorKind::Unauthenticated);
     assert_eq!(peer.seen().len(), 7, "renewed once and no more");
@@ -466,7 +489,11 @@ fn tokens_are_renewed_before_they_expire_and_asked_for_once() {
     let client = with_source(&peer, &source);
     let session = client.try_login(Credentials::Connection).unwrap();
     call(&session, read()).unwrap();
-    assert_eq!(*source.given.lock().unwrap(), 2, "no token is used after its time");
+    assert_eq!(
+        *source.given.lock().unwrap(),
+        2,
+        "no token is used after its time"
+    );
 }
 
 #[test]
@@ -476,7 +503,9 @@ fn a_source_that_fails_is_no_request() {
         fails_after: Some(0),
         ..Counting::default()
     });
-    let error = with_source(&peer, &source).try_login(Credentials::Connection).unwrap_err();
+    let error = with_source(&peer, &source)
+        .try_login(Credentials::Connection)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert_eq!(peer.seen().len(), 1);
 }
@@ -513,9 +542,10 @@ fn a_challenge_for_a_foreign_host_is_refused() {
 
 #[test]
 fn client_secrets_are_shown_to_their_authority_only() {
-    let authority = ScriptedPeer::start([
-        Act::theirs(200, r#"{"access_token":"from-authority","expires_in":3599}"#),
-    ]);
+    let authority = ScriptedPeer::start([Act::theirs(
+        200,
+        r#"{"access_token":"from-authority","expires_in":3599}"#,
+    )]);
     let challenge = |own: u16| {
         let url = authority.url();
         Act::raw(format!(
@@ -538,21 +568,36 @@ fn client_secrets_are_shown_to_their_authority_only() {
     let (login, peer) = open(credentials().authority(authority.url()));
     login.unwrap();
     let asked = &authority.seen()[0];
-    assert!(asked.head.starts_with("POST /tenant/oauth2/v2.0/token "), "{}", asked.head);
+    assert!(
+        asked.head.starts_with("POST /tenant/oauth2/v2.0/token "),
+        "{}",
+        asked.head
+    );
     let scope = format!("https%3A%2F%2Flocalhost%3A{}%2F.default", peer.port);
     assert_eq!(
         asked.body,
-        format!("grant_type=client_credentials&client_id=client&client_secret=s%26cret%3D&scope={scope}")
+        format!(
+            "grant_type=client_credentials&client_id=client&client_secret=s%26cret%3D&scope={scope}"
+        )
     );
-    assert_eq!(peer.seen()[1].header("authorization").unwrap(), "Bearer from-authority");
+    assert_eq!(
+        peer.seen()[1].header("authorization").unwrap(),
+        "Bearer from-authority"
+    );
 }
 
 #[test]
 fn machines_and_apps_have_identities() {
     let metadata = ScriptedPeer::start_plain([
-        Act::theirs(200, r#"{"access_token":"machine","expires_in":"3599","resource":"x"}"#),
+        Act::theirs(
+            200,
+            r#"{"access_token":"machine","expires_in":"3599","resource":"x"}"#,
+        ),
         Act::theirs(200, r#"{"access_token":"app","expires_in":"3599"}"#),
-        Act::theirs(400, r#"{"error":"invalid_request","error_description":"secret words"}"#),
+        Act::theirs(
+            400,
+            r#"{"error":"invalid_request","error_description":"secret words"}"#,
+        ),
     ]);
     let url = format!("http://localhost:{}/token", metadata.port);
     let log_in = |source: ManagedIdentity| {
@@ -563,10 +608,16 @@ fn machines_and_apps_have_identities() {
     };
     let (login, peer) = log_in(ManagedIdentity::machine(&*url).client("id"));
     login.unwrap();
-    assert_eq!(peer.seen()[1].header("authorization").unwrap(), "Bearer machine");
+    assert_eq!(
+        peer.seen()[1].header("authorization").unwrap(),
+        "Bearer machine"
+    );
     let (login, peer) = log_in(ManagedIdentity::app(&*url, "header-secret"));
     login.unwrap();
-    assert_eq!(peer.seen()[1].header("authorization").unwrap(), "Bearer app");
+    assert_eq!(
+        peer.seen()[1].header("authorization").unwrap(),
+        "Bearer app"
+    );
     let (login, _) = log_in(ManagedIdentity::machine(&*url));
     let error = login.unwrap_err();
     assert!(error.to_string().contains("invalid_request"), "{error}");
@@ -574,9 +625,16 @@ fn machines_and_apps_have_identities() {
 
     let seen = metadata.seen();
     assert_eq!(seen[0].header("metadata").unwrap(), "true");
-    assert!(seen[0].head.contains("api-version=2018-02-01&resource=https%3A%2F%2Flocalhost"));
+    assert!(
+        seen[0]
+            .head
+            .contains("api-version=2018-02-01&resource=https%3A%2F%2Flocalhost")
+    );
     assert!(seen[0].head.contains("&client_id=id "));
-    assert_eq!(seen[1].header("x-identity-header").unwrap(), "header-secret");
+    assert_eq!(
+        seen[1].header("x-identity-header").unwrap(),
+        "header-secret"
+    );
     assert!(seen[1].head.contains("api-version=2019-08-01"));
 }
 
@@ -645,12 +703,19 @@ fn signatures_are_verified_here_after_one_fetch() {
     }
     let mut wrong = signature.clone();
     wrong[9] ^= 1;
-    assert_eq!(kind(verify(&one, &wrong, &session)), ErrorKind::CryptoFailed);
+    assert_eq!(
+        kind(verify(&one, &wrong, &session)),
+        ErrorKind::CryptoFailed
+    );
     assert_eq!(peer.seen().len(), 2, "one fetch");
 
     // Which version is the current one, only the server knows.
     verify(&"k".parse().unwrap(), &signature, &session).unwrap();
-    assert!(peer.seen()[2].head.starts_with("POST /keys/k//verify"), "{}", peer.seen()[2].head);
+    assert!(
+        peer.seen()[2].head.starts_with("POST /keys/k//verify"),
+        "{}",
+        peer.seen()[2].head
+    );
 
     // After a change the key is fetched again; what it may no longer do, the server refuses.
     let update = Request::UpdateKey {
@@ -664,9 +729,14 @@ fn signatures_are_verified_here_after_one_fetch() {
 
     // And where the server is to verify, it does.
     let peer = ScriptedPeer::start([who(), Act::ours(200, r#"{"value":false}"#)]);
-    let client = Client::with(&peer, |options| options.verify = super::options::Verify::There);
+    let client = Client::with(&peer, |options| {
+        options.verify = super::options::Verify::There
+    });
     let session = client.log_in();
-    assert_eq!(kind(verify(&one, &signature, &session)), ErrorKind::CryptoFailed);
+    assert_eq!(
+        kind(verify(&one, &signature, &session)),
+        ErrorKind::CryptoFailed
+    );
 }
 
 #[test]
@@ -674,7 +744,9 @@ fn it_works_under_any_executor() {
     let peer = ScriptedPeer::start([who(), Act::ours(200, RANDOM), Act::ours(200, RANDOM)]);
     let client = Client::of(&peer);
     let session = client.log_in();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let called = runtime.block_on(session.call(RequestId::from_u128(1), read()));
     assert_eq!(secret(called), [1, 2, 3, 4]);
     drop(runtime);

@@ -15,7 +15,7 @@ use super::session::{Asked, Done};
 use super::tree::{Tree, damaged, decode, encode};
 use crate::audit::StreamId;
 use crate::error::{ErrorKind, Result, invalid, limit};
-use crate::key::{KeyName, VersionId};
+use crate::key::{KeyName, Usages, VersionId};
 use crate::lifecycle::State;
 use crate::limits::{KEY_BACKUP_LEN_MAX, KEY_VERSIONS_MAX};
 use crate::policy::RotationPolicy;
@@ -136,11 +136,10 @@ impl Engine {
                 attributes.state = State::Compromised;
                 attributes.updated = self.now();
                 let new_binding = attributes.binding(&name, *version)?;
-                let none = attributes.spec.usages.without(attributes.spec.usages);
                 record.sealed = self
                     .0
                     .device
-                    .reseal(&record.sealed, &binding, &new_binding, none)
+                    .reseal(&record.sealed, &binding, &new_binding, Usages::NONE)
                     .await?;
                 record.attributes = attributes;
             }

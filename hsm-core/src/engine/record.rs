@@ -95,6 +95,8 @@ impl std::fmt::Debug for PasswordHash {
 pub(super) struct TokenRecord {
     pub(super) name: TokenName,
     pub(super) principal: Principal,
+    /// When the user of that name was created, if there was one.
+    pub(super) user: Option<Timestamp>,
     pub(super) created: Timestamp,
     pub(super) expires: Timestamp,
     pub(super) id: [u8; 16],

@@ -12,7 +12,7 @@ use super::ledger::Change;
 use super::record::{self, TokenRecord};
 use super::session::{Asked, Done, EngineSession, Proof, not_audited};
 use super::tree::{Changes, Records, damaged};
-use super::users;
+use super::users::{self, Standing};
 use crate::audit::{Event, RequestId};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, invalid, limit};
@@ -40,8 +40,8 @@ pub(super) struct UsedToken {
     name: TokenName,
     id: [u8; ID_LEN],
     pub(super) expires: Timestamp,
-    /// The epoch of the user that the principal was at login, if it was one.
-    user_epoch: Option<u32>,
+    /// What the principal was at login.
+    standing: Standing,
 }
 
 /// A token that somebody shows: what it says of itself.
@@ -107,7 +107,7 @@ impl Engine {
         self.refresh().await?;
         let shown = Shown::parse(token).ok_or_else(refused)?;
         let now = self.now();
-        let (record, user_epoch) = self
+        let (record, standing) = self
             .view(|view| {
                 // The same reads and the same comparison, whether there is such an id or not.
                 let name: Option<TokenName> = record::get(view, Space::Meta, &name_key(shown.id))?;
@@ -122,8 +122,8 @@ impl Engine {
                 else {
                     return Ok(None);
                 };
-                let user = users::epoch_of(view, &record.principal)?;
-                Ok(user.map(|epoch| (record, epoch)))
+                let standing = users::standing(view, &record.principal)?;
+                Ok(record.is_good_for(standing).then_some((record, standing)))
             })
             .await?
             .ok_or_else(refused)?;
@@ -131,7 +131,7 @@ impl Engine {
             name: record.name,
             id: record.id,
             expires: record.expires,
-            user_epoch,
+            standing,
         };
         EngineSession::open(self.clone(), record.principal, Proof::Token(used))
     }
@@ -145,7 +145,7 @@ impl Engine {
         self.view(|view| {
             let record = read(view, &token.name)?;
             let same = record.is_some_and(|record| record.id == token.id);
-            Ok(same && users::epoch_of(view, principal)? == Some(token.user_epoch))
+            Ok(same && users::standing(view, principal)? == token.standing)
         })
         .await
     }
@@ -188,6 +188,7 @@ impl Engine {
                 make_room(changes, settled.then_some(now))?;
                 let record = TokenRecord {
                     name: name.clone(),
+                    user: users::created(changes, &principal)?,
                     principal: principal.clone(),
                     created: now,
                     expires,
@@ -327,6 +328,16 @@ fn token_target(name: &TokenName) -> String {
 }
 
 impl TokenRecord {
+    /// Whether its principal may log in. The token of a user is not that of a later user of the name, nor of nobody's:
+    /// whoever has the store can hide a token from the deletion of its user.
+    fn is_good_for(&self, standing: Standing) -> bool {
+        match (standing, self.user) {
+            (Standing::Disabled, _) | (Standing::NoUser, Some(_)) => false,
+            (Standing::User { created, .. }, Some(user)) => user == created,
+            (Standing::NoUser | Standing::User { .. }, None) => true,
+        }
+    }
+
     fn info(&self) -> TokenInfo {
         TokenInfo::new(
             self.name.clone(),

@@ -491,13 +491,31 @@ pub(super) fn may_log_in(records: &impl Records, name: &Principal) -> Result<boo
     Ok(read(records, name)?.is_none_or(|record| record.enabled))
 }
 
-/// Who may log in as this principal: `None` if it is a user who is disabled, else the epoch of the user, if it is one.
-#[expect(clippy::option_option, reason = "disabled, or no user at all")]
-pub(super) fn epoch_of(records: &impl Records, name: &Principal) -> Result<Option<Option<u32>>> {
+/// What a principal is to the partition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    /// No user, but an identity of somebody else.
+    NoUser,
+    /// A user who is kept out.
+    Disabled,
+    /// A user, since when, and of which epoch.
+    User { created: Timestamp, epoch: u32 },
+}
+
+pub(super) fn standing(records: &impl Records, name: &Principal) -> Result<Standing> {
     Ok(match read(records, name)? {
-        None => Some(None),
-        Some(record) => record.enabled.then_some(Some(record.epoch)),
+        None => Standing::NoUser,
+        Some(UserRecord { enabled: false, .. }) => Standing::Disabled,
+        Some(record) => Standing::User {
+            created: record.created,
+            epoch: record.epoch,
+        },
     })
+}
+
+/// When the user of that name was created, if there is one.
+pub(super) fn created(records: &impl Records, name: &Principal) -> Result<Option<Timestamp>> {
+    Ok(read(records, name)?.map(|record| record.created))
 }
 
 fn existing(records: &impl Records, name: &Principal) -> Result<UserRecord> {

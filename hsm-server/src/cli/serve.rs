@@ -28,14 +28,13 @@ const DEV_PORT: u16 = 8443;
 /// It runs until it gets SIGTERM or SIGINT, and then finishes what it accepted. On SIGHUP it reads its certificate again. The
 /// variable HSM_LOG chooses what is logged to standard error, such as `info` or `hsm_server=debug`.
 #[derive(Args, Debug)]
-#[group(id = "mode", required = true, multiple = false, args = ["config", "dev"])]
 pub(crate) struct Serve {
     /// Serve what this TOML file says; docs/program.md describes it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "dev")]
     config: Option<PathBuf>,
 
     /// Make all that a development server needs, and serve it: a private CA, an HSM, an administrator
-    #[arg(long)]
+    #[arg(long, conflicts_with = "config")]
     dev: bool,
 
     /// With --dev: the folder that everything is in
@@ -88,6 +87,7 @@ impl Serve {
                     .partition(Dev::HOSTS, dev.hsm().clone())
                     .tls(tls)
                     .identities(dev.identities(&IdentityConfig::default())?)
+                    .authority(dev.authority())
                     .test_clock(clock)
                     .build()?;
                 let listeners = vec![listener];

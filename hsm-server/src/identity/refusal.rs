@@ -50,6 +50,29 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// Every reason, each at the place that it has as a number.
+    pub(crate) const ALL: [Self; 19] = [
+        Self::Algorithm,
+        Self::Audience,
+        Self::Conflicting,
+        Self::Ended,
+        Self::Engine,
+        Self::Expired,
+        Self::IssuedInTheFuture,
+        Self::Issuer,
+        Self::IssuerUnreachable,
+        Self::LockedOut,
+        Self::Malformed,
+        Self::Missing,
+        Self::NotYetValid,
+        Self::Password,
+        Self::Principal,
+        Self::Signature,
+        Self::TooLong,
+        Self::Type,
+        Self::UnknownKey,
+    ];
+
     /// For a metric's label and the log.
     pub(crate) const fn label(self) -> &'static str {
         match self {
@@ -231,5 +254,19 @@ impl From<Reason> for Refusal {
             challenge: None,
             retry_after: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_counted_by_itself() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+        let labels: std::collections::HashSet<_> = Reason::ALL.map(Reason::label).into();
+        assert_eq!(labels.len(), Reason::ALL.len());
     }
 }

@@ -120,7 +120,7 @@ def new_principal():
     """A principal without any role, and a credential for it: an API token that the administrator made."""
     principal = str(uuid.uuid4())
     name = f"t{principal}"
-    answer = send(key_client(), "PUT", f"/hsm/v1/tokens/{name}", {"principal": principal, "expires": int(time.time()) + 3600})
+    answer = send(key_client(), "PUT", f"/hsm/v1/tokens/{name}", {"principal": principal, "expires": (int(time.time()) + 3600) * 1000})
     assert answer.status_code in (200, 201), (answer.status_code, answer.text())
     return principal, StaticCredential(answer.json()["token"])
 

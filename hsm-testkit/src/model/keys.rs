@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hsm_core::lifecycle::State;
-use hsm_core::limits::{KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, ROTATION_RETRY};
+use hsm_core::limits::{
+    KEY_BACKUP_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, ROTATION_RETRY,
+};
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
     Algorithm, Attributes, AttributesUpdate, Ciphertext, Deletion, Encapsulated, Error, ErrorKind,
@@ -213,6 +215,9 @@ impl World {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<Response> {
+        if bytes.len() > KEY_BACKUP_LEN_MAX {
+            return Err(refuse(ErrorKind::LimitExceeded, "no backup is so long"));
+        }
         let number = bytes
             .strip_prefix(MAGIC)
             .and_then(|number| number.try_into().ok())

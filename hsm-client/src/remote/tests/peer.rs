@@ -171,7 +171,12 @@ impl ScriptedPeer {
     pub(super) fn wait_for(&self, requests: usize) -> Vec<Seen> {
         let state = self.shared.state.lock().unwrap();
         let enough = |state: &mut State| state.seen.len() < requests;
-        self.shared.changed.wait_while(state, enough).unwrap().seen.clone()
+        self.shared
+            .changed
+            .wait_while(state, enough)
+            .unwrap()
+            .seen
+            .clone()
     }
 
     /// Until the client has left a request that was stalled.
@@ -202,11 +207,7 @@ enum Wire {
     Tls,
 }
 
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    shared: &Shared,
-    stop: &Stop,
-) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared, stop: &Stop) {
     loop {
         let Some(head) = read_head(&mut stream).await else {
             return;
@@ -218,7 +219,9 @@ async fn serve(
         let act = shared.state.lock().unwrap().script.pop_front();
         let act = act.unwrap_or(Act::Cut);
         if !matches!(act, Act::CutUnread) {
-            let len = seen.header("content-length").map_or(0, |len| len.parse().unwrap());
+            let len = seen
+                .header("content-length")
+                .map_or(0, |len| len.parse().unwrap());
             let mut body = vec![0; len];
             if stream.read_exact(&mut body).await.is_err() {
                 return;
@@ -234,7 +237,9 @@ async fn serve(
                 }
                 drop(stream.flush().await);
                 let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-                let promised = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let promised = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "));
                 if promised != Some(&body.len().to_string()) {
                     return;
                 }

@@ -108,8 +108,10 @@ pub async fn keys_say_what_their_deletion_means(make: impl AsyncFn() -> ServiceU
         })
     };
     assert_eq!(created.recovery, recovery().await);
-    let mut update = SettingsUpdate::default();
-    update.retention_days = Some(12);
+    let update = SettingsUpdate {
+        retention_days: Some(12),
+        ..SettingsUpdate::default()
+    };
     ok(caller.set(update).await, "another retention");
     let found = ok(caller.get(key("k")).await, "read");
     assert_eq!(found.recovery, recovery().await);

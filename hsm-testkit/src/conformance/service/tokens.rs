@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hsm_core::limits::TOKEN_LIFETIME_MAX;
 use hsm_core::policy::BuiltInRole;
-use hsm_core::{Credentials, Error, ErrorKind, Timestamp, TokenInfo, UserUpdate};
+use hsm_core::{Clock, Credentials, Error, ErrorKind, Timestamp, TokenInfo, UserUpdate};
 
 use super::super::{fails, ok};
 use super::*;
@@ -174,14 +174,21 @@ pub async fn tokens_live_within_their_limits(make: impl AsyncFn() -> ServiceUnde
 }
 
 impl Opened {
-    /// The time, as the service tells it with a new user.
+    /// The time, as the service tells it with a user who was created a moment ago.
     async fn now(&self) -> Timestamp {
-        self.user("witness").await;
+        if let Some(clock) = &self.clock {
+            return clock.now();
+        }
+        let witness = Request::CreateUser {
+            name: principal("witness"),
+            password: SecretBytes::copy_from(PASSWORD.as_bytes()),
+        };
+        if let Err(error) = self.all.call(witness).await {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        }
         let page = PageRequest::default();
-        match ok(
-            self.all.call(Request::ListUsers { page }).await,
-            "the users",
-        ) {
+        let users = self.all.call(Request::ListUsers { page }).await;
+        match ok(users, "the users") {
             Response::Users(users) => {
                 let created = users.items.iter().map(|user| user.created);
                 created.max().unwrap_or_default()
@@ -209,20 +216,7 @@ impl Opened {
 
     /// A token that lives so long from now.
     async fn token(&self, name: &str, to: &str, life: Duration) -> (Vec<u8>, TokenInfo) {
-        let now = match self
-            .all
-            .call(Request::ListTokens {
-                page: PageRequest::default(),
-            })
-            .await
-        {
-            Ok(Response::Tokens(tokens)) if !tokens.items.is_empty() => tokens.items[0].created,
-            _ => self.now().await,
-        };
-        let now = self
-            .clock
-            .as_ref()
-            .map_or(now, |clock| hsm_core::Clock::now(&**clock));
+        let now = self.now().await;
         let made = self.try_token(name, to, now + life).await;
         let (token, info) = ok(made, "an administrator makes tokens");
         assert_eq!(info.name, token_name(name));

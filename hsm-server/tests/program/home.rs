@@ -9,19 +9,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The administrator's password.
-pub const ADMIN_PASSWORD: &str = "an administrator's password";
+pub(crate) const ADMIN_PASSWORD: &str = "an administrator's password";
 
 /// The password of the user `app`.
-pub const APP_PASSWORD: &str = "correct horse battery";
+pub(crate) const APP_PASSWORD: &str = "correct horse battery";
 
 /// A folder with the files that the program is given.
-pub struct Home {
+pub(crate) struct Home {
     folder: TempDir,
 }
 
 impl Home {
     /// A folder with the two passwords in it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Self { folder };
         home.write_secret("admin.password", ADMIN_PASSWORD);
@@ -30,7 +30,7 @@ impl Home {
     }
 
     /// A folder with an HSM, and a user `app` who may use keys.
-    pub fn with_hsm() -> Self {
+    pub(crate) fn with_hsm() -> Self {
         let home = Self::new();
         home.done(&[
             "init",
@@ -54,29 +54,29 @@ impl Home {
         home
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
     }
 
-    pub fn write_secret(&self, name: &str, content: &str) {
+    pub(crate) fn write_secret(&self, name: &str, content: &str) {
         self.write(name, format!("{content}\n"));
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
 
     /// The program, in this folder, with nothing of the environment's.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hsm"));
         command
             .args(args)
@@ -86,12 +86,12 @@ impl Home {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Runs what must succeed; its standard output.
-    pub fn done(&self, args: &[&str]) -> String {
+    pub(crate) fn done(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success(), "{args:?}\n{stdout}\n{stderr}");
@@ -99,7 +99,7 @@ impl Home {
     }
 
     /// Runs what must be refused with an exit code; its standard error.
-    pub fn refused(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn refused(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);
         let (stdout, stderr) = texts(&output);
         assert_eq!(
@@ -111,34 +111,34 @@ impl Home {
     }
 
     /// As the administrator.
-    pub fn admin(&self, args: &[&str]) -> String {
+    pub(crate) fn admin(&self, args: &[&str]) -> String {
         self.done(&as_user(args, "admin", "admin.password"))
     }
 
     /// As the user `app`.
-    pub fn app(&self, args: &[&str]) -> String {
+    pub(crate) fn app(&self, args: &[&str]) -> String {
         self.done(&as_user(args, "app", "app.password"))
     }
 
     /// As the user `app`, with the result as JSON.
-    pub fn app_json(&self, args: &[&str]) -> Value {
+    pub(crate) fn app_json(&self, args: &[&str]) -> Value {
         let args = [args, &["--output", "json"]].concat();
         serde_json::from_str(&self.app(&args)).unwrap()
     }
 
     /// As the administrator, with the result as JSON.
-    pub fn admin_json(&self, args: &[&str]) -> Value {
+    pub(crate) fn admin_json(&self, args: &[&str]) -> Value {
         let args = [args, &["--output", "json"]].concat();
         serde_json::from_str(&self.admin(&args)).unwrap()
     }
 
     /// As the user `app`, refused with an exit code; its standard error.
-    pub fn app_refused(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn app_refused(&self, code: i32, args: &[&str]) -> String {
         self.refused(code, &as_user(args, "app", "app.password"))
     }
 
     /// As the administrator, refused with an exit code; its standard error.
-    pub fn admin_refused(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn admin_refused(&self, code: i32, args: &[&str]) -> String {
         self.refused(code, &as_user(args, "admin", "admin.password"))
     }
 }
@@ -155,7 +155,7 @@ fn as_user<'a>(args: &[&'a str], user: &'a str, password_file: &'a str) -> Vec<&
     [args, &connect].concat()
 }
 
-pub fn texts(output: &Output) -> (String, String) {
+pub(crate) fn texts(output: &Output) -> (String, String) {
     (
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -163,6 +163,6 @@ pub fn texts(output: &Output) -> (String, String) {
 }
 
 /// Who may read a file.
-pub fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

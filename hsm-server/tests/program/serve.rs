@@ -1,14 +1,11 @@
 //! `hsm serve --dev` is used by the program itself and by a client of its own over HTTPS, stops on SIGTERM, and finds everything again.
 
-#[path = "support/program.rs"]
-mod program;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 
-use program::Home;
+use crate::home::Home;
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};

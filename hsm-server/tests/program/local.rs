@@ -1,11 +1,8 @@
 //! The program does with a folder what its commands say, and every refusal has its exit code.
 
-#[path = "support/program.rs"]
-mod program;
-
 use std::fs;
 
-use program::{ADMIN_PASSWORD, APP_PASSWORD, Home, mode, texts};
+use crate::home::{ADMIN_PASSWORD, APP_PASSWORD, Home, mode, texts};
 use serde_json::Value;
 
 #[test]
@@ -348,7 +345,11 @@ fn every_refusal_has_its_exit_code_and_says_what_to_do() {
         (3, &["key", "list", "--deleted"], "hsm role assign"),
         (2, &["key", "update", "k"], "--expires"),
         (2, &["key", "import", "i", "letter"], "PKCS#8"),
-        (4, &["key", "sign", "k", "missing", "--out", "s"], "missing"),
+        (
+            4,
+            &["key", "sign", "k", "missing", "-a", "RS256", "--out", "s"],
+            "missing",
+        ),
     ] {
         let refusal = home.app_refused(code, args);
         assert!(refusal.contains(says), "{args:?}: {refusal}");

@@ -1,12 +1,9 @@
 //! `docs/program.md` shows every command's help as the program prints it. `HSM_BLESS=1` writes it anew.
 
-#[path = "support/program.rs"]
-mod program;
-
 use std::fs;
 use std::path::Path;
 
-use program::Home;
+use crate::home::Home;
 
 const BEGIN: &str = "<!-- help: begin -->\n";
 const END: &str = "<!-- help: end -->\n";
