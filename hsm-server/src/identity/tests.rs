@@ -839,11 +839,7 @@ async fn a_session_token_ends_with_its_session() {
     let admin = world.a.hsm().login("admin", PASSWORD).await.unwrap();
     admin.create_user("app", PASSWORD).await.unwrap();
     let token = login(&world, "app", PASSWORD).await.unwrap();
-    let update = UserUpdate {
-        enabled: Some(false),
-        ..UserUpdate::default()
-    };
-    admin.update_user("app", update).await.unwrap();
+    admin.update_user("app", UserUpdate::Disable).await.unwrap();
     let caller = world
         .identities
         .caller(&world.a, &tcp(), &bearer(&token), BASE)
