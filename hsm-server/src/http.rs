@@ -152,10 +152,6 @@ impl Line {
                 Some(authority) => self.authority(authority, &head, body, misrouted).await,
                 None => self.misrouted(misrouted),
             },
-            #[expect(
-                unreachable_patterns,
-                reason = "the wire may learn routes that this server does not know"
-            )]
             Ok(_) => Err(not_found()),
         }
     }
@@ -236,6 +232,10 @@ impl Line {
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
         let caller = self.caller(place, &head.headers, seen).await?;
+        self.shared
+            .rates
+            .principal(place.partition.number(), caller.principal())
+            .map_err(|error| Outcome::error(&error).into_answer())?;
         self.check_instance(&head.headers)?;
         let scratch = self.read(body, self.shared.limits.body_len).await?;
         let job = Job {
@@ -268,7 +268,7 @@ impl Line {
     async fn run(&self, mut job: Job, head: &Parts) -> std::result::Result<(Job, Outcome), Answer> {
         let time = self.shared.limits.request_time;
         if !changes(&job.route) {
-            return match timeout(time, job.run()).await {
+            return match timeout(time, job.run(&self.shared)).await {
                 Ok(outcome) => Ok((job, outcome)),
                 Err(_) => Err(took_too_long().into_answer()),
             };
@@ -305,7 +305,7 @@ impl Line {
         let shared = self.shared.clone();
         let pass = shared.requests.enter_anyway();
         let task = tokio::spawn(async move {
-            let outcome = caught(job.run()).await.unwrap_or_else(mistake);
+            let outcome = caught(job.run(&shared)).await.unwrap_or_else(mistake);
             if let Some((slot, sender)) = known {
                 if !outcome.is_final() {
                     shared.answers.forget(&slot);
@@ -572,8 +572,8 @@ impl Job {
         hash.finalize().into()
     }
 
-    async fn run(&mut self) -> Outcome {
-        let result = self.call().await;
+    async fn run(&mut self, shared: &Shared) -> Outcome {
+        let result = self.call(shared).await;
         let failure = result.as_ref().err().map(Error::kind);
         Outcome {
             failure,
@@ -581,10 +581,12 @@ impl Job {
         }
     }
 
-    async fn call(&mut self) -> Result<Response> {
+    async fn call(&mut self, shared: &Shared) -> Result<Response> {
         let Scratch { body, buffers, .. } = &mut self.scratch;
         let request = self.route.request(body, buffers)?;
         self.algorithm = request.algorithm();
+        let partition = self.place.partition.number();
+        shared.rates.published(partition, &request)?;
         self.session.call_as(self.id, request).await
     }
 }

@@ -17,6 +17,7 @@ pub mod limits;
 mod listener;
 mod metrics;
 mod partition;
+mod rate;
 mod server;
 mod tls;
 mod trace;
@@ -28,5 +29,6 @@ pub use identity::{CertificateConfig, Identities, IdentityConfig, IssuerConfig, 
 pub use limits::Limits;
 pub use listener::Listener;
 pub use partition::Partition;
+pub use rate::Rates;
 pub use server::{Server, ServerBuilder};
 pub use tls::{Tls, TlsFiles};

@@ -9,6 +9,8 @@ use quick_cache::sync::Cache;
 /// A partition: its keys, roles, users, audit log and limits are its own.
 #[derive(Debug)]
 pub struct Partition {
+    /// Its place among the partitions of the server.
+    number: usize,
     hsm: Hsm,
     hosts: Vec<Box<str>>,
     /// Sessions of principals whom the server has authenticated.
@@ -16,8 +18,9 @@ pub struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(hosts: Vec<Box<str>>, hsm: Hsm, sessions: usize) -> Self {
+    pub(crate) fn new(number: usize, hosts: Vec<Box<str>>, hsm: Hsm, sessions: usize) -> Self {
         Self {
+            number,
             hsm,
             hosts,
             sessions: Cache::new(sessions),
@@ -34,6 +37,10 @@ impl Partition {
     #[must_use]
     pub fn host(&self) -> &str {
         self.hosts.first().map_or("", |host| host)
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.number
     }
 
     /// The session of a principal that was authenticated. It is kept and used again.

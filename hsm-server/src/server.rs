@@ -21,6 +21,7 @@ use crate::limits::{CERTIFICATE_CHECK_INTERVAL, Limits};
 use crate::listener::{self, Listener, Phase, Visitors};
 use crate::metrics::{self, Metrics};
 use crate::partition::{Partition, Partitions, host_name};
+use crate::rate::{Limiter, Rates};
 use crate::tls::Tls;
 
 /// A server of HSMs. It listens nowhere yet: [`serve`](Self::serve) takes listeners.
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) room: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) answers: Answers,
+    pub(crate) rates: Limiter,
     /// Only with `--dev`.
     pub(crate) clock: Option<TestClock>,
     /// Only with `--dev`.
@@ -178,6 +180,7 @@ pub struct ServerBuilder {
     partitions: Vec<(Vec<Box<str>>, Hsm)>,
     identities: Option<Identities>,
     limits: Limits,
+    rates: Rates,
     tls: Option<Tls>,
     region: Option<String>,
     clock: Option<TestClock>,
@@ -230,6 +233,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets principals ask this often; as often as they like, if not set.
+    pub fn rates(mut self, rates: Rates) -> Self {
+        self.rates = rates;
+        self
+    }
+
     /// What the server answers in `x-ms-keyvault-region`: `local`, if not set.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
@@ -243,8 +252,8 @@ impl ServerBuilder {
     /// [`InvalidInput`](ErrorKind::InvalidInput) if there is no partition, or two have one host name.
     pub fn build(self) -> Result<Server> {
         let mut partitions = Partitions::default();
-        for (hosts, hsm) in self.partitions {
-            partitions.add(Partition::new(hosts, hsm, self.limits.sessions))?;
+        for (number, (hosts, hsm)) in self.partitions.into_iter().enumerate() {
+            partitions.add(Partition::new(number, hosts, hsm, self.limits.sessions))?;
         }
         if partitions.all().is_empty() {
             return Err(Error::new(
@@ -287,6 +296,7 @@ impl ServerBuilder {
                 requests: Gate::new(limits.requests_in_flight),
                 room: Arc::new(Semaphore::new(limits.bodies_len.div_ceil(1024))),
                 metrics: Metrics::new(),
+                rates: Limiter::new(&self.rates),
                 answers: Answers::new(limits.idempotent_answers, limits.idempotent_time),
                 clock: self.clock,
                 authority: self.authority,

@@ -277,7 +277,7 @@ impl World {
 async fn partition(host: &str, clock: Arc<dyn Clock>) -> Partition {
     let setup = Setup::new("admin", PASSWORD).clock(clock);
     let hsm = Hsm::create("memory:", setup).await.unwrap();
-    Partition::new(vec![host.into()], hsm, 100)
+    Partition::new(0, vec![host.into()], hsm, 100)
 }
 
 fn tcp() -> Peer {

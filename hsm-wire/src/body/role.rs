@@ -106,7 +106,7 @@ pub(crate) fn definitions(roles: &[RoleDefinition], name: Option<&str>) -> Body 
         .iter()
         .filter(|role| name.is_none_or(|name| role.name == name));
     Json::object_of(ROLE_LEN, |json| {
-        json.name("value").array(roles, write_definition)
+        json.name("value").array(roles, write_definition);
     })
 }
 

@@ -106,11 +106,7 @@ impl Captured<'_> {
     /// The scope whose assignments are listed; `/` stands for all of them, unless only those at it are asked for.
     pub(super) fn assigned_at(&self) -> Result<Option<Scope>, Misrouted> {
         let scope = self.scope()?;
-        let exactly = self
-            .query
-            .filters()?
-            .iter()
-            .any(|filter| *filter == Filter::AtScope);
+        let exactly = self.query.filters()?.contains(&Filter::AtScope);
         Ok((exactly || scope != Scope::Global).then_some(scope))
     }
 
