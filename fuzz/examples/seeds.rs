@@ -233,18 +233,69 @@ fn wire_request() -> Done {
     let id = RoleId::from(BuiltInRole::CryptoUser);
     let role = "providers/Microsoft.Authorization";
     let seeds = [
-        ("create", format!("POST /keys/a/create?{api}\n{{\"kty\":\"EC-HSM\",\"crv\":\"P-384\",\"key_ops\":[\"sign\"],\"attributes\":{{\"exp\":2000000000}},\"tags\":{{\"a\":\"b\"}}}}")),
-        ("import", format!("PUT /keys/a?{api}\n{{\"Hsm\":true,\"key\":{{\"kty\":\"oct-HSM\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"key_ops\":[\"encrypt\"]}}}}")),
-        ("update", format!("PATCH /keys/a/{version}?{api}\n{{\"attributes\":{{\"enabled\":false}},\"hsm\":{{\"expires\":null}}}}")),
-        ("sign", format!("POST /keys/a/{version}/sign?{api}\n{{\"alg\":\"ES256\",\"value\":\"AAAA\"}}")),
-        ("verify", format!("POST /keys/a//verify?api%2Dversion=7.4\n{{\"alg\":\"HS256\",\"digest\":\"AA\",\"value\":\"AA\"}}")),
-        ("decrypt", format!("POST /keys/a/decrypt?{api}\n{{\"alg\":\"A256GCM\",\"value\":\"AA\",\"iv\":\"AA\",\"tag\":\"AA\",\"aad\":\"AA\"}}")),
-        ("derive", "POST /hsm/v1/keys/a/derive\n{\"alg\":\"HKDF-SHA256\",\"salt\":\"AA\",\"length\":32}".to_owned()),
-        ("list", format!("GET /keys?{api}&maxresults=5&$skiptoken=a%20b\n")),
-        ("policy", format!("PUT /keys/a/rotationpolicy?{api}\n{{\"lifetimeActions\":[{{\"trigger\":{{\"timeAfterCreate\":\"P90D\"}},\"action\":{{\"type\":\"Rotate\"}}}}],\"attributes\":{{\"expiryTime\":\"P2Y\"}}}}")),
-        ("assign", format!("PUT //keys/{role}/roleAssignments/{id}?{api}\n{{\"properties\":{{\"roleDefinitionId\":\"x/{id}\",\"principalId\":\"app\"}}}}")),
-        ("assignments", format!("GET /{role}/roleAssignments?{api}&$filter=principalId%20eq%20'app'\n")),
-        ("user", "PATCH /hsm/v1/users/app\n{\"password\":\"a \\u20ac \\\" b\"}".to_owned()),
+        (
+            "create",
+            format!(
+                "POST /keys/a/create?{api}\n{{\"kty\":\"EC-HSM\",\"crv\":\"P-384\",\"key_ops\":[\"sign\"],\"attributes\":{{\"exp\":2000000000}},\"tags\":{{\"a\":\"b\"}}}}"
+            ),
+        ),
+        (
+            "import",
+            format!(
+                "PUT /keys/a?{api}\n{{\"Hsm\":true,\"key\":{{\"kty\":\"oct-HSM\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"key_ops\":[\"encrypt\"]}}}}"
+            ),
+        ),
+        (
+            "update",
+            format!(
+                "PATCH /keys/a/{version}?{api}\n{{\"attributes\":{{\"enabled\":false}},\"hsm\":{{\"expires\":null}}}}"
+            ),
+        ),
+        (
+            "sign",
+            format!("POST /keys/a/{version}/sign?{api}\n{{\"alg\":\"ES256\",\"value\":\"AAAA\"}}"),
+        ),
+        (
+            "verify",
+            format!(
+                "POST /keys/a//verify?api%2Dversion=7.4\n{{\"alg\":\"HS256\",\"digest\":\"AA\",\"value\":\"AA\"}}"
+            ),
+        ),
+        (
+            "decrypt",
+            format!(
+                "POST /keys/a/decrypt?{api}\n{{\"alg\":\"A256GCM\",\"value\":\"AA\",\"iv\":\"AA\",\"tag\":\"AA\",\"aad\":\"AA\"}}"
+            ),
+        ),
+        (
+            "derive",
+            "POST /hsm/v1/keys/a/derive\n{\"alg\":\"HKDF-SHA256\",\"salt\":\"AA\",\"length\":32}"
+                .to_owned(),
+        ),
+        (
+            "list",
+            format!("GET /keys?{api}&maxresults=5&$skiptoken=a%20b\n"),
+        ),
+        (
+            "policy",
+            format!(
+                "PUT /keys/a/rotationpolicy?{api}\n{{\"lifetimeActions\":[{{\"trigger\":{{\"timeAfterCreate\":\"P90D\"}},\"action\":{{\"type\":\"Rotate\"}}}}],\"attributes\":{{\"expiryTime\":\"P2Y\"}}}}"
+            ),
+        ),
+        (
+            "assign",
+            format!(
+                "PUT //keys/{role}/roleAssignments/{id}?{api}\n{{\"properties\":{{\"roleDefinitionId\":\"x/{id}\",\"principalId\":\"app\"}}}}"
+            ),
+        ),
+        (
+            "assignments",
+            format!("GET /{role}/roleAssignments?{api}&$filter=principalId%20eq%20'app'\n"),
+        ),
+        (
+            "user",
+            "PATCH /hsm/v1/users/app\n{\"password\":\"a \\u20ac \\\" b\"}".to_owned(),
+        ),
     ];
     for (name, text) in seeds {
         seed("wire_request", name, text)?;
@@ -263,7 +314,11 @@ fn wire_response() -> Done {
         ("error", 0, 131, "{\"error\":{\"code\":\"Forbidden\",\"message\":\"no\",\"innererror\":{\"code\":\"KeyDisabled\"}}}".to_owned()),
     ];
     for (name, route, status, body) in seeds {
-        seed("wire_response", name, [&[route, status], body.as_bytes()].concat())?;
+        seed(
+            "wire_response",
+            name,
+            [&[route, status], body.as_bytes()].concat(),
+        )?;
     }
     Ok(())
 }

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let name = || "data".parse().expect("a name");
     let hsm = Hsm::fresh();
-    let before = hsm.call(Request::GetKey { key: "data".parse().expect("a name") });
+    let before = hsm.call(Request::GetKey {
+        key: "data".parse().expect("a name"),
+    });
     let Ok(Response::Key(before)) = before else {
         panic!("{before:?}")
     };
@@ -16,8 +18,10 @@ fuzz_target!(|data: &[u8]| {
     let Ok(Response::Backup(genuine)) = backup else {
         panic!("{backup:?}")
     };
-    hsm.call(Request::DeleteKey { name: name() }).expect("a key");
-    hsm.call(Request::PurgeKey { name: name() }).expect("a deleted key");
+    hsm.call(Request::DeleteKey { name: name() })
+        .expect("a key");
+    hsm.call(Request::PurgeKey { name: name() })
+        .expect("a deleted key");
 
     let mut data = Bytes(data);
     let mut backup = genuine.clone();

@@ -459,7 +459,7 @@ mod tests {
         let path = values.iter().fold(path.to_owned(), |path, (name, value)| {
             path.replace(name, value)
         });
-        path.replace('{', "").replace('}', "")
+        path.replace(['{', '}'], "")
     }
 
     #[test]

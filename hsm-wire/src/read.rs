@@ -63,11 +63,23 @@ fn explain(body: &[u8], error: &serde_json::Error) -> Error {
     }
     let path = path_to(body, error);
     match text.rsplit_once(", expected ") {
-        Some((_, expected)) => invalid(format!("`{path}` is {expected}")),
+        Some((_, expected)) => invalid(format!("`{path}` is {}", in_words(expected))),
         None => {
             let text = text.strip_prefix("invalid input: ").unwrap_or(text);
             invalid(format!("`{path}`: {text}"))
         }
+    }
+}
+
+/// What the parser expected, without the names of our types.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "a string" | "a borrowed string" => "text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "u16" | "u32" | "u64" | "usize" => "a whole number, not negative and not too large",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
     }
 }
 
@@ -336,11 +348,14 @@ mod tests {
             ("", "the body is a JSON object"),
             ("[]", "the body is a JSON object"),
             ("{", "the body is not JSON: line 1, column 1"),
-            (r#"{"name":1}"#, "`name` is a string"),
-            (r#"{"inner":{"number":"secret"}}"#, "`inner.number` is u64"),
+            (r#"{"name":1}"#, "`name` is text"),
+            (
+                r#"{"inner":{"number":"secret"}}"#,
+                "`inner.number` is a whole number",
+            ),
             (
                 "{\"name\":\"a\",\n\"inner\":{\"number\":1,\"list\":[1,\"secret\"]}}",
-                "`inner.list` is u64",
+                "`inner.list` is a whole number",
             ),
             (r#"{"inner":{"number":1}}"#, "missing member `name`"),
             (r#"{"name":"a","inner":{}}"#, "missing member `number`"),

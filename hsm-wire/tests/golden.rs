@@ -1,4 +1,5 @@
 //! The shapes that the public documentation of Key Vault and Managed HSM gives, to the member.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use hsm_core::lifecycle::State;
 use hsm_core::policy::{ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, Scope};
@@ -97,6 +98,15 @@ fn a_key_is_created_as_the_documentation_shows() {
             assert!(!new.pre_activation && !new.spec.exportable);
         },
     );
+    let nulls =
+        json!({"kty": "EC", "crv": null, "key_ops": null, "attributes": null, "tags": null});
+    read(Method::POST, "/keys/a/create", &nulls, |request| {
+        let Request::CreateKey { new, .. } = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!(new.spec.key_type, KeyType::EcP256);
+        assert_eq!(new.spec.usages.to_string(), "sign verify");
+    });
     let disabled = json!({"kty": "oct-HSM", "attributes": {"enabled": false, "nbf": 1, "exp": 2, "exportable": true}, "later": [{}]});
     read(Method::POST, "/keys/a/create", &disabled, |request| {
         let Request::CreateKey { new, .. } = request else {

@@ -1,4 +1,5 @@
 //! Whatever one end writes, the other end reads back: every request and every answer, with every field.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use hsm_core::audit::{Chain, Entry, Frame, StreamId, split_frame};
 use hsm_core::key::Jwk;
@@ -81,7 +82,7 @@ impl Pool {
         SettingsUpdate {
             retention_days: self.flag.then_some(self.days),
             purge_protection: self.iv.then_some(self.flag),
-            danger_rsa1_5_decrypt: (self.choice % 2 == 0).then_some(self.iv),
+            danger_rsa1_5_decrypt: self.choice.is_multiple_of(2).then_some(self.iv),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{Body, Buffers};
 const TRANSFER_LEN_MAX: usize = 16 << 10;
 
 /// `attributes` of Key Vault, as clients send it.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct AttributesIn {
     enabled: Option<bool>,
@@ -47,7 +47,7 @@ struct NewIn<'a> {
     crv: Option<Text<'a>>,
     #[serde(borrow)]
     key_ops: Option<Vec<Text<'a>>>,
-    attributes: AttributesIn,
+    attributes: Option<AttributesIn>,
     tags: Option<TagsIn>,
     release_policy: Option<IgnoredAny>,
     #[serde(borrow)]
@@ -118,6 +118,7 @@ impl NewIn<'_> {
         }
         let ops = key_ops.map(usages).transpose()?;
         let hsm = self.hsm.as_ref();
+        let attributes = self.attributes.unwrap_or_default();
         let key_type = match hsm.and_then(|hsm| hsm.key_type.as_ref()) {
             Some(name) => name.as_str().parse()?,
             None => kind.key_type(ops)?,
@@ -126,18 +127,17 @@ impl NewIn<'_> {
         if let Some(algorithm) = hsm.and_then(|hsm| hsm.algorithm.as_ref()) {
             spec = spec.only(algorithm.as_str().parse()?)?;
         }
-        if self.attributes.exportable == Some(true) {
+        if attributes.exportable == Some(true) {
             spec = spec.exportable();
         }
         let mut new = NewKeyParameters::new(spec);
         let millis = |member: Option<u64>| member.map(Timestamp::from_unix_millis);
         let seconds = |member: Option<u64>| member.map(Timestamp::from_unix_seconds);
-        new.not_before =
-            millis(hsm.and_then(|hsm| hsm.not_before)).or(seconds(self.attributes.nbf));
-        new.expires = millis(hsm.and_then(|hsm| hsm.expires)).or(seconds(self.attributes.exp));
+        new.not_before = millis(hsm.and_then(|hsm| hsm.not_before)).or(seconds(attributes.nbf));
+        new.expires = millis(hsm.and_then(|hsm| hsm.expires)).or(seconds(attributes.exp));
         new.pre_activation = hsm
             .and_then(|hsm| hsm.pre_activation)
-            .unwrap_or(self.attributes.enabled == Some(false));
+            .unwrap_or(attributes.enabled == Some(false));
         new.tags = self
             .tags
             .as_ref()
@@ -412,7 +412,7 @@ pub(crate) fn import_wrapped(
 struct UpdateIn<'a> {
     #[serde(borrow)]
     key_ops: Option<Vec<Text<'a>>>,
-    attributes: AttributesIn,
+    attributes: Option<AttributesIn>,
     tags: Option<TagsIn>,
     release_policy: Option<IgnoredAny>,
     #[serde(borrow)]
@@ -449,7 +449,8 @@ pub(crate) fn read_update(key: &KeyRef, body: &[u8]) -> Result<Request<'static>>
             "`release_policy`: the release of keys to attested environments is not there yet",
         ));
     }
-    if changes.attributes.exportable.is_some() {
+    let attributes = changes.attributes.unwrap_or_default();
+    if attributes.exportable.is_some() {
         return Err(invalid(
             "`attributes.exportable` is fixed for the life of a key",
         ));
@@ -464,7 +465,7 @@ pub(crate) fn read_update(key: &KeyRef, body: &[u8]) -> Result<Request<'static>>
         })?;
         update = update.event(*event);
     }
-    if let Some(enabled) = changes.attributes.enabled {
+    if let Some(enabled) = attributes.enabled {
         update = update.enabled(enabled);
     }
     if let Some(ops) = &changes.key_ops {
@@ -472,10 +473,10 @@ pub(crate) fn read_update(key: &KeyRef, body: &[u8]) -> Result<Request<'static>>
     }
     let seconds = |time: Option<u64>| time.map(|time| Some(Timestamp::from_unix_seconds(time)));
     let millis = |time: Option<Option<u64>>| time.map(|time| time.map(Timestamp::from_unix_millis));
-    if let Some(time) = millis(hsm.not_before).or(seconds(changes.attributes.nbf)) {
+    if let Some(time) = millis(hsm.not_before).or(seconds(attributes.nbf)) {
         update = update.not_before(time);
     }
-    if let Some(time) = millis(hsm.expires).or(seconds(changes.attributes.exp)) {
+    if let Some(time) = millis(hsm.expires).or(seconds(attributes.exp)) {
         update = update.expires(time);
     }
     if let Some(tags) = changes.tags {
