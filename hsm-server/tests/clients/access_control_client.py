@@ -152,13 +152,13 @@ def an_assignment_takes_effect_and_ends():
     for key in (name, other):
         key_client().create_ec_key(key)
     user = key_client(credential)
-    refused(403, "Forbidden", lambda: user.get_key(name), "Microsoft.KeyVault/managedHsm/keys/read/action", f"/keys/{name}")
+    refused(403, "AccessDenied", lambda: user.get_key(name), "Microsoft.KeyVault/managedHsm/keys/read/action", f"/keys/{name}")
     assignment = roles.create_role_assignment(f"/keys/{name}", CRYPTO_AUDITOR, principal)
     assert user.get_key(name).name == name
-    refused(403, "Forbidden", lambda: user.get_key(other), "Microsoft.KeyVault/managedHsm/keys/read/action")
-    refused(403, "Forbidden", lambda: user.rotate_key(name), "Microsoft.KeyVault/managedHsm/keys/rotate/action")
+    refused(403, "AccessDenied", lambda: user.get_key(other), "Microsoft.KeyVault/managedHsm/keys/read/action")
+    refused(403, "AccessDenied", lambda: user.rotate_key(name), "Microsoft.KeyVault/managedHsm/keys/rotate/action")
     roles.delete_role_assignment(f"/keys/{name}", assignment.name)
-    refused(403, "Forbidden", lambda: user.get_key(name))
+    refused(403, "AccessDenied", lambda: user.get_key(name))
 
 
 @operation

@@ -56,7 +56,7 @@ def static_token():
 @operation
 def api_token():
     _, credential = new_principal()
-    error = refused(403, "Forbidden", lambda: key_client(credential).get_random_bytes(8))
+    error = refused(403, "AccessDenied", lambda: key_client(credential).get_random_bytes(8))
     assert "rng" in error.message, error.message
 
 

@@ -2,6 +2,9 @@
 
 The client verifies, encrypts and wraps by itself with public keys that it may read. So each public operation runs twice: as the
 client does it, and at the server, for a principal that may use keys but not read them.
+
+With AES keys that it may read, the client (4.11.3) pads, encrypts and wraps by itself as well, under random bytes in the place of
+the key, which no service tells it. So CBC and key wrapping run as such a principal only. docs/key-vault-compatibility.md warns of it.
 """
 
 import hashlib
@@ -42,7 +45,7 @@ def blind():
         actions = [f"{PREFIX}{action}/action" for action in ("encrypt", "decrypt", "wrap", "unwrap", "sign", "verify")]
         role = roles.set_role_definition("/", role_name=new_name("blind"), permissions=[KeyVaultPermission(data_actions=actions)])
         roles.create_role_assignment("/keys", role.id, principal)
-        refused(403, "Forbidden", lambda: key_client(credential).get_key("any"))
+        refused(403, "AccessDenied", lambda: key_client(credential).get_key("any"))
         _blind = credential
     return _blind
 
@@ -176,9 +179,9 @@ def rsa1_5_is_refused():
     key = keys.create_rsa_key(new_name("rsa"), size=2048)
     user = crypto(key)
     encrypted = user.encrypt(EncryptionAlgorithm.rsa1_5, MESSAGE)
-    refused(403, "Forbidden", lambda: user.decrypt(EncryptionAlgorithm.rsa1_5, encrypted.ciphertext), "danger_rsa1_5_decrypt")
+    refused(403, "AccessDenied", lambda: user.decrypt(EncryptionAlgorithm.rsa1_5, encrypted.ciphertext), "danger_rsa1_5_decrypt")
     wrapped = user.wrap_key(KeyWrapAlgorithm.rsa1_5, bytes(32))
-    refused(403, "Forbidden", lambda: user.unwrap_key(KeyWrapAlgorithm.rsa1_5, wrapped.encrypted_key), "danger_rsa1_5_decrypt")
+    refused(403, "AccessDenied", lambda: user.unwrap_key(KeyWrapAlgorithm.rsa1_5, wrapped.encrypted_key), "danger_rsa1_5_decrypt")
 
 
 @operation
@@ -207,7 +210,7 @@ def encrypt_and_decrypt_gcm():
 def encrypt_and_decrypt_cbc_and_cbcpad():
     for size in (128, 192, 256):
         value, key = oct_key(size // 8, "encrypt", "decrypt")
-        user = crypto(key)
+        user = crypto(key, blind())
         for pad in (False, True):
             algorithm = EncryptionAlgorithm(f"A{size}CBC{'PAD' if pad else ''}")
             iv, plaintext = os.urandom(16), MESSAGE if pad else MESSAGE[:32]
@@ -224,9 +227,9 @@ def encrypt_and_decrypt_cbc_and_cbcpad():
 def wrap_and_unwrap_aes_kw():
     for size in (128, 192, 256):
         value, key = oct_key(size // 8, "wrapKey", "unwrapKey")
-        user = crypto(key)
+        user = crypto(key, blind())
         secret = os.urandom(32)
-        for name in (f"A{size}KW", "CKM_AES_KEY_WRAP"):
+        for name in (f"A{size}KW", "CKM_AES_KEY_WRAP")[: 2 if size == 256 else 1]:
             algorithm = KeyWrapAlgorithm(name)
             wrapped = user.wrap_key(algorithm, secret).encrypted_key
             assert wrapped == keywrap.aes_key_wrap(value, secret)
@@ -237,14 +240,14 @@ def wrap_and_unwrap_aes_kw():
 
 @operation
 def wrap_and_unwrap_aes_kwp():
-    for size in (128, 192, 256):
-        value, key = oct_key(size // 8, "wrapKey", "unwrapKey")
-        user = crypto(key)
-        for length in (5, 32, 33):
-            secret = os.urandom(length)
-            wrapped = user.wrap_key(KeyWrapAlgorithm.ckm_aes_key_wrap_pad, secret).encrypted_key
-            assert wrapped == keywrap.aes_key_wrap_with_padding(value, secret)
-            assert user.unwrap_key(KeyWrapAlgorithm.ckm_aes_key_wrap_pad, wrapped).key == secret
+    value, key = oct_key(32, "wrapKey", "unwrapKey")
+    user = crypto(key, blind())
+    for length in (5, 32, 33):
+        secret = os.urandom(length)
+        wrapped = user.wrap_key(KeyWrapAlgorithm.ckm_aes_key_wrap_pad, secret).encrypted_key
+        assert wrapped == keywrap.aes_key_wrap_with_padding(value, secret)
+        assert user.unwrap_key(KeyWrapAlgorithm.ckm_aes_key_wrap_pad, wrapped).key == secret
+    refused(400, "BadParameter", lambda: crypto(oct_key(16, "wrapKey")[1], blind()).wrap_key(KeyWrapAlgorithm.ckm_aes_key_wrap_pad, bytes(16)))
 
 
 @operation
@@ -295,7 +298,7 @@ def operations_that_a_key_does_not_have():
     key = keys.create_rsa_key(new_name("rsa"), size=2048, key_operations=["verify"])
     refused(403, "Forbidden", lambda: crypto(key).sign(SignatureAlgorithm.rs256, digest("256")), "sign")
     oct_hsm = keys.create_oct_key(new_name("oct"), size=256)
-    refused(400, "BadParameter", lambda: crypto(oct_hsm).sign(SignatureAlgorithm.es256, digest("256")))
+    refused(403, "Forbidden", lambda: crypto(oct_hsm).sign(SignatureAlgorithm.es256, digest("256")))
 
 
 @operation

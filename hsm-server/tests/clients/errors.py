@@ -30,7 +30,7 @@ def forbidden_names_the_action_and_the_scope():
         ("keys/write/action", f"/keys/{name}", lambda: nobody.update_key_rotation_policy(name, KeyRotationPolicy(expires_in="P1Y"))),
         ("rng/action", "/", lambda: nobody.get_random_bytes(1)),
     ):
-        refused(403, "Forbidden", call, PREFIX + action, scope)
+        refused(403, "AccessDenied", call, PREFIX + action, scope)
 
 
 @operation
@@ -39,7 +39,7 @@ def a_missing_key_looks_like_one_that_one_may_not_see():
     nobody = key_client(credential)
     there, missing = new_name(), new_name()
     keys.create_ec_key(there)
-    messages = [refused(403, "Forbidden", lambda: nobody.get_key(name)).message.replace(name, "NAME") for name in (there, missing)]
+    messages = [refused(403, "AccessDenied", lambda: nobody.get_key(name)).message.replace(name, "NAME") for name in (there, missing)]
     assert messages[0] == messages[1], messages
 
 
@@ -81,7 +81,6 @@ def bad_parameters():
         (f"/keys/{good}/create", {"kty": "EC", "crv": "P-256", "key_ops": ["fly"]}),
         (f"/keys/{good}/create", {"kty": "EC", "crv": "P-256", "attributes": {"enabled": "yes"}}),
         (f"/keys/{good}/create", {"kty": "EC", "crv": "P-256", "attributes": {"exp": -1}}),
-        ("/rng", {"count": 0}),
         ("/rng", {"count": "many"}),
     ):
         answer = send(keys, "POST", path, body)

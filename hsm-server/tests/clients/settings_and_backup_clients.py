@@ -24,14 +24,25 @@ def get_setting():
 
 @operation
 def update_setting():
-    boolean = next(setting for setting in settings.list_settings() if setting.setting_type == KeyVaultSettingType.BOOLEAN)
-    before = boolean.getboolean()
-    for value in (not before, before):
+    boolean = settings.get_setting("DangerRsa15Decrypt")
+    assert boolean.getboolean() is False
+    for value in (True, False):
         updated = settings.update_setting(KeyVaultSetting(boolean.name, value, KeyVaultSettingType.BOOLEAN))
         assert updated.getboolean() is value and settings.get_setting(boolean.name).getboolean() is value
+    days = settings.get_setting("SoftDeleteRetentionInDays")
+    assert settings.update_setting(KeyVaultSetting(days.name, days.value)).value == days.value
     refused(400, "BadParameter", lambda: settings.update_setting(KeyVaultSetting(boolean.name, "perhaps")))
     stranger = client(KeyVaultSettingsClient, new_principal()[1])
-    refused(403, "Forbidden", lambda: stranger.update_setting(boolean), "Hsm/settings/write/action")
+    refused(403, "AccessDenied", lambda: stranger.update_setting(boolean), "Hsm/settings/write/action")
+
+
+@operation
+def setting_of_managed_hsm():
+    """Managed HSM has this one, for keys that its resource manager makes. There is none here, so it is off and stays off."""
+    arm = settings.get_setting("AllowKeyManagementOperationsThroughARM")
+    assert arm.getboolean() is False
+    assert settings.update_setting(KeyVaultSetting(arm.name, False)).getboolean() is False
+    refused(400, "NotSupported", lambda: settings.update_setting(KeyVaultSetting(arm.name, True)))
 
 
 @operation
