@@ -355,7 +355,7 @@ def rotation_policy():
     before_expiry = KeyRotationLifetimeAction("Rotate", time_before_expiry="P30D")
     updated = keys.update_key_rotation_policy(name, KeyRotationPolicy(), lifetime_actions=[before_expiry], expires_in="P1Y")
     assert updated.lifetime_actions[0].time_before_expiry == "P30D" and updated.expires_in == "P1Y"
-    too_soon = KeyRotationLifetimeAction("Rotate", time_after_create="P1D")
+    too_soon = KeyRotationLifetimeAction("Rotate", time_after_create="PT1H")
     refused(400, "BadParameter", lambda: keys.update_key_rotation_policy(name, KeyRotationPolicy(lifetime_actions=[too_soon])))
 
 
