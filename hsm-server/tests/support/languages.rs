@@ -15,9 +15,18 @@ pub fn scripts() -> PathBuf {
 pub fn python(requirements: &str) -> Option<PathBuf> {
     let list = scripts().join(requirements);
     made_once("python", &list, |folder| {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))
-            .map_err(|why| format!("Python or its module venv is missing ({why})"))?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(folder))
+        .map_err(|why| format!("Python or its module venv is missing ({why})"))?;
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+        ];
         run(Command::new(folder.join("bin/python")).args(pip).arg(&list))
             .map_err(|why| format!("pip cannot get {requirements} ({why})"))
     })
@@ -45,7 +54,9 @@ fn made_once(
     make: impl FnOnce(&Path) -> Result<(), String>,
 ) -> Option<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    fs::read(list).expect("a list of packages").hash(&mut hasher);
+    fs::read(list)
+        .expect("a list of packages")
+        .hash(&mut hasher);
     let name = format!("{what}-{:016x}", hasher.finish());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
     let complete = folder.join("complete");
@@ -63,7 +74,10 @@ fn made_once(
 
 /// Runs a program to its end; says what it said last if it fails.
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());
     }
