@@ -32,11 +32,13 @@ def access_token():
 
 
 if CALLER == "administrator":
+    # It outlives the run.
+    TOKEN = access_token()
 
     @schemathesis.auth()
     class Administrator:
         def get(self, case, context):
-            return access_token()
+            return TOKEN
 
         def set(self, case, data, context):
             case.headers["Authorization"] = f"Bearer {data}"

@@ -9,16 +9,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The server. It is killed when this is dropped.
-pub struct DevServer {
+pub(crate) struct DevServer {
     process: Child,
     folder: TempDir,
     /// What it printed until it was ready.
-    pub printed: String,
+    pub(crate) printed: String,
 }
 
 impl DevServer {
     /// Starts it in a new folder, and waits until it is ready.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_hsm"))
@@ -51,23 +51,23 @@ impl DevServer {
     }
 
     /// A folder for whoever uses the server.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Under the name that every system resolves.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let (_, port) = self.printed.trim_end().rsplit_once(':').unwrap();
         format!("https://localhost:{port}")
     }
 
     /// The certificate to trust.
-    pub fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.folder.path().join("dev/ca.pem")
     }
 
     /// Tells a program where the server is and who its administrator is.
-    pub fn tell<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    pub(crate) fn tell<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         let account = std::fs::read(self.folder.path().join("dev/dev.json")).unwrap();
         let account: Value = serde_json::from_slice(&account).unwrap();
         let said = |name: &str| account[name].as_str().unwrap().to_owned();

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The folder of the scripts.
-pub fn scripts() -> PathBuf {
+pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
 /// A virtual environment with the packages of a list in the folder of the scripts.
-pub fn python(requirements: &str) -> Option<PathBuf> {
+pub(crate) fn python(requirements: &str) -> Option<PathBuf> {
     let list = scripts().join(requirements);
     made_once("python", &list, |folder| {
         run(Command::new("python3")
@@ -34,7 +34,7 @@ pub fn python(requirements: &str) -> Option<PathBuf> {
 }
 
 /// A folder with the scripts' modules of Node installed.
-pub fn node() -> Option<PathBuf> {
+pub(crate) fn node() -> Option<PathBuf> {
     let list = scripts().join("package.json");
     made_once("node", &list, |folder| {
         run(Command::new("node").arg("--version"))
