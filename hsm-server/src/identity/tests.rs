@@ -811,7 +811,7 @@ async fn a_session_token_is_the_users_until_logout_and_of_one_partition() {
         .caller(&world.a, &tcp(), &bearer(&token), BASE)
         .await
         .unwrap();
-    let who: Value = serde_json::from_slice(&Identities::who_am_i(&caller).as_bytes()).unwrap();
+    let who: Value = serde_json::from_slice(Identities::who_am_i(&caller).as_bytes()).unwrap();
     assert_eq!(
         who,
         json!({ "principal": "admin", "method": "session_token" })
