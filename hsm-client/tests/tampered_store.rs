@@ -330,6 +330,9 @@ fn edited_tokens_log_nobody_in() {
     intruder.put("meta", &id, &by_id);
     assert_damaged(&show().unwrap_err(), "was planted");
 
+    intruder.remove("meta", &name);
+    intruder.remove("meta", &id);
+
     // Hidden while its user is deleted, it is nobody's.
     let (token, _) = admin.create_token("noon", "app", tomorrow).unwrap();
     let show = || hsm.login_with(Credentials::token(token.expose()));
@@ -339,6 +342,7 @@ fn edited_tokens_log_nobody_in() {
     intruder.put("meta", &name, &record);
     let error = show().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    home.clock.advance(Duration::from_secs(1));
     admin.create_user("app", PASSWORD).unwrap();
     let error = show().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");

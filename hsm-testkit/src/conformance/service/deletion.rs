@@ -117,7 +117,7 @@ pub async fn keys_say_what_their_deletion_means(make: impl AsyncFn() -> ServiceU
     assert_eq!(found.recovery, recovery().await);
     assert_ne!(found.recovery, created.recovery);
     let listed = ok(caller.keys(PageRequest::default()).await, "list");
-    assert_eq!(listed.items, std::slice::from_ref(&found));
+    assert_eq!(listed.items, *std::slice::from_ref(&found));
     let deleted = ok(caller.delete("k").await, "delete");
     assert_eq!(deleted.recovery, found.recovery);
 }
