@@ -1,5 +1,9 @@
 //! The line that a request travels: partition, route, identity, rate, body, engine, answer. In this order: nothing of a
 //! body is read before its sender is known.
+#![expect(
+    clippy::result_large_err,
+    reason = "an answer is moved once, to the connection; a box would be an allocation for each refusal"
+)]
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
