@@ -1,7 +1,7 @@
 //! [`ScriptedPeer`]: a server on the loopback that does with each request what its script says.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -287,7 +287,7 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
 }
 
 /// An authority of its own, written to `ca`, and a certificate for `localhost`.
-fn tls(ca: &PathBuf) -> TlsAcceptor {
+fn tls(ca: &Path) -> TlsAcceptor {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
