@@ -126,8 +126,8 @@ impl Show for Row {
         "per cpu s",
         "of bare",
         "of raw",
-        "p50 µs",
-        "p99 µs",
+        "p50 us",
+        "p99 us",
         "64 conns",
     ];
 
@@ -144,8 +144,8 @@ impl Show for Row {
             ("per cpu s", format!("{:.0}", self.per_server_cpu_second)),
             ("of bare", ratio(self.ratio_to_bare)),
             ("of raw", ratio(self.ratio_to_raw)),
-            ("p50 µs", self.half_load_p50_microseconds.to_string()),
-            ("p99 µs", self.half_load_p99_microseconds.to_string()),
+            ("p50 us", self.half_load_p50_microseconds.to_string()),
+            ("p99 us", self.half_load_p99_microseconds.to_string()),
             ("64 conns", format!("{:.2}", self.many_connections_ratio)),
         ]
     }

@@ -30,7 +30,7 @@ fn the_page_shows_the_help_of_every_command() {
 /// The help of a command, and of those below it.
 fn describe(home: &Home, command: &mut Vec<String>, page: &mut String) {
     let args: Vec<&str> = command.iter().map(String::as_str).collect();
-    let text = home.done(&[&args[..], &["--help"]].concat());
+    let text = home.done(&[&args[..], &["-h"]].concat());
     let name = [&["hsm"], &args[..]].concat().join(" ");
     let text: Vec<_> = text.lines().map(str::trim_end).collect();
     page.push_str(&format!(
