@@ -1,4 +1,5 @@
 //! A server answers over HTTP/1.1, HTTP/2 and a Unix socket, keeps its limits and partitions apart, and stops in order.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
