@@ -732,6 +732,30 @@ async fn an_unknown_key_is_looked_for_but_not_at_every_request() {
     assert_eq!(world.issuer.asked(), 2);
 }
 
+/// A stranger names a key that nobody knows and hangs up. The keys are read once in a while only: were that to end with the
+/// request, strangers could keep new keys out.
+#[tokio::test]
+async fn a_request_that_is_given_up_does_not_keep_new_keys_out() {
+    let world = World::new().await;
+    world.ask_with(json!({})).await.unwrap();
+    world.clock.advance(Duration::from_secs(REFETCH));
+    world.issuer.publish(&["es256", "new"]).await;
+    let header = json!({ "alg": "ES256", "kid": "nobody's", "typ": "JWT" });
+    let forged = format!("{}.AAAA", unsigned(&header, &world.claims()));
+    tokio::select! {
+        biased;
+        _ = world.ask(&forged) => panic!("nothing can have come yet"),
+        () = std::future::ready(()) => {}
+    }
+    let header = json!({ "alg": "ES256", "kid": "new", "typ": "JWT" });
+    let claims = world.claims();
+    let token = world
+        .issuer
+        .sign("new", Algorithm::Es256, &header, &claims)
+        .await;
+    assert_eq!(world.ask(&token).await.as_deref(), Ok(ALICE));
+}
+
 #[tokio::test]
 async fn a_key_that_the_issuer_drops_takes_its_tokens_with_it() {
     let world = World::new().await;
