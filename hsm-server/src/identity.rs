@@ -273,13 +273,15 @@ impl Identities {
             refuse(Refusal::engine(&error, Reason::Password))
         })?;
         let password = Zeroizing::new(login.password);
+        self.sweep();
         let session = self
             .log_in(partition, &login.user, &password)
             .await
             .map_err(refuse)?;
         let kept = session_token::new_token().and_then(|token| {
             let hash = hash(partition.host(), &token);
-            self.session_tokens.keep(hash, session.clone())?;
+            self.session_tokens
+                .keep(partition.host(), hash, session.clone())?;
             Ok(token)
         });
         let token = match kept {
@@ -349,6 +351,12 @@ impl Identities {
         }
     }
 
+    /// Lets go of sessions that nobody will use again: the engine has room for a number of them, and does not know which.
+    fn sweep(&self) {
+        self.session_tokens.sweep();
+        self.api_tokens.sweep();
+    }
+
     async fn of_token(&self, partition: &Partition, bearer: Bearer<'_>) -> Result<Caller, Refusal> {
         match bearer {
             Bearer::Session(token) => {
@@ -374,13 +382,14 @@ impl Identities {
         if let Some(session) = self.api_tokens.find(&hash) {
             return Ok(Caller { session, proof });
         }
+        self.sweep();
         let session = partition
             .hsm()
             .login_with(Credentials::token(token))
             .await
             .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         self.api_tokens
-            .keep(hash, session.clone())
+            .keep(partition.host(), hash, session.clone())
             .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         Ok(Caller { session, proof })
     }
@@ -433,6 +442,7 @@ impl Identities {
         principal: &Principal,
         proof: Proof,
     ) -> Result<Caller, Refusal> {
+        self.sweep();
         let session = partition
             .session_of(principal)
             .await

@@ -879,6 +879,64 @@ async fn a_session_token_ends_with_its_session() {
     assert_eq!(world.ask(&token).await, Err(Reason::Ended));
 }
 
+/// Sessions that ended by themselves would fill the engine, for good: nobody asks for them again.
+#[tokio::test]
+async fn sessions_that_nobody_uses_any_more_are_given_back() {
+    let world = World::new().await;
+    let admin = world.a.hsm().login("admin", PASSWORD).await.unwrap();
+    admin.create_user("app", PASSWORD).await.unwrap();
+    let expires = world.clock.now() + Duration::from_secs(30 * 24 * 60 * 60);
+    let (token, _) = admin
+        .create_token("nightly", "build-server", expires)
+        .await
+        .unwrap();
+    login(&world, "app", PASSWORD).await.unwrap();
+    world
+        .ask(std::str::from_utf8(token.expose()).unwrap())
+        .await
+        .unwrap();
+    world
+        .clock
+        .advance(limits::SESSION_IDLE_MAX + Duration::from_secs(1));
+    login(&world, "admin", PASSWORD).await.unwrap();
+    assert_eq!(world.identities.session_tokens.len(), 1);
+    assert_eq!(world.identities.api_tokens.len(), 0);
+}
+
+#[tokio::test]
+async fn one_user_does_not_take_up_all_sessions() {
+    const MANY: usize = session_token::SESSION_TOKENS_OF_ONE_MAX;
+    let world = World::new().await;
+    let kept = KeptSessions::new(world.clock.clone(), 10 * MANY);
+    let session = async |partition: &Partition, name: &str| {
+        let principal = Principal::new(name).unwrap();
+        partition.session_of(&principal).await.unwrap()
+    };
+    let keep = |partition: &Partition, session: &Session, number: usize| {
+        let hash = hash(
+            partition.host(),
+            &format!("{} {number}", session.principal()),
+        );
+        kept.keep(partition.host(), hash, session.clone()).unwrap();
+        hash
+    };
+    let eve = session(&world.a, "eve").await;
+    let others = [
+        keep(&world.a, &session(&world.a, "app").await, 0),
+        keep(&world.b, &session(&world.b, "eve").await, 0),
+    ];
+    let mut hashes = Vec::new();
+    for number in 0..=MANY {
+        world.clock.advance(Duration::from_millis(1));
+        hashes.push(keep(&world.a, &eve, number));
+    }
+    assert_eq!(kept.len(), others.len() + MANY);
+    assert!(kept.find(&hashes[0]).is_none());
+    for hash in others.iter().chain(&hashes[1..]) {
+        assert!(kept.find(hash).is_some());
+    }
+}
+
 #[tokio::test]
 async fn an_api_token_stands_for_its_principal_until_it_is_deleted() {
     let world = World::new().await;
