@@ -482,7 +482,11 @@ impl Line {
             }
             if len > scratch.body.capacity() {
                 // Not announced: twice the room each time, and all that there may be once it is a large body.
-                let room = if len > SMALL_BODY_LEN { max } else { len * 2 };
+                let room = if len * 2 > SMALL_BODY_LEN {
+                    max
+                } else {
+                    len * 2
+                };
                 scratch.take_room(room, &self.shared)?;
             }
             scratch.body.extend_from_slice(&data);
