@@ -235,7 +235,13 @@ impl Line {
         ids: &Ids,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
-        let caller = self.caller(place, &head.headers, seen).await?;
+        let mut caller = self.caller(place, &head.headers, seen).await?;
+        if is_password_change(&route) && !caller.has_logged_in() {
+            // In a session that cannot have timed out, so that below only the old password can be what was wrong.
+            self.shared.identities.ended(&caller);
+            place.partition.forget(caller.principal());
+            caller = self.caller(place, &head.headers, seen).await?;
+        }
         self.shared
             .rates
             .principal(place.partition.number(), caller.principal())
@@ -251,7 +257,7 @@ impl Line {
             algorithm: None,
         };
         let (mut job, mut outcome) = self.run(job, head).await?;
-        if outcome.failure == Some(ErrorKind::Unauthenticated) {
+        if outcome.failure == Some(ErrorKind::Unauthenticated) && !is_password_change(&job.route) {
             // The session has timed out since it was last used. Whoever asks is known all the same, or is asked again.
             self.shared.identities.ended(&caller);
             place.partition.forget(caller.principal());
@@ -311,7 +317,10 @@ impl Line {
         let task = tokio::spawn(async move {
             let outcome = caught(job.run(&shared)).await.unwrap_or_else(mistake);
             if let Some((slot, sender)) = known {
-                if !outcome.is_final() {
+                // A wrong old password counts towards a lock-out: once.
+                let counted = is_password_change(&job.route)
+                    && outcome.failure == Some(ErrorKind::Unauthenticated);
+                if !outcome.is_final() && !counted {
                     shared.answers.forget(&slot);
                 }
                 sender.send_replace(Some(outcome.clone()));
@@ -622,6 +631,12 @@ fn changes(route: &EngineRoute) -> bool {
             | R::Decapsulate { .. }
     );
     !uses && route.endpoint().method != "GET"
+}
+
+/// Whether a request is refused as that of nobody not only when its session has ended, but also for a wrong old password. It
+/// must not be carried out twice then, nor end the session.
+fn is_password_change(route: &EngineRoute) -> bool {
+    matches!(route, EngineRoute::ChangePassword { .. })
 }
 
 /// That a request is being worked on.

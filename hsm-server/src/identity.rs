@@ -103,6 +103,11 @@ impl Caller {
         self.session.principal()
     }
 
+    /// Whether there was a login, whose session cannot be had again without a password.
+    pub(crate) fn has_logged_in(&self) -> bool {
+        matches!(self.proof, Proof::SessionToken(_))
+    }
+
     /// How the principal was proved, for logs and metrics.
     pub(crate) fn method(&self) -> &'static str {
         self.proof.label()

@@ -258,6 +258,59 @@ async fn a_body_of_a_length_that_is_not_announced_counts_as_large_once_it_may_be
     server.stop().await;
 }
 
+/// It is a 401, as is that of a session that has ended.
+#[tokio::test]
+async fn a_wrong_old_password_counts_once_and_ends_no_session() {
+    let server = Running::start(|builder| builder).await;
+    let client = server.client();
+    let token = server.token(&client, "localhost").await;
+    let change = async |token: &str, old: &str| {
+        let body = json!({"old": old, "new": "another password"});
+        let request = client
+            .post(server.url("/hsm/v1/password"))
+            .bearer_auth(token);
+        let request = request.body(body.to_string());
+        request.send().await.unwrap().status()
+    };
+    let expires = std::time::SystemTime::now() + std::time::Duration::from_secs(24 * 60 * 60);
+    let expires = expires
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis();
+    let made = client
+        .put(server.url("/hsm/v1/tokens/nightly"))
+        .bearer_auth(&token)
+        .body(
+            json!({"principal": "admin", "expires": u64::try_from(expires).unwrap()}).to_string(),
+        );
+    let made = made.send().await.unwrap();
+    let text = made.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let api_token = body["token"].as_str().expect(&text).to_owned();
+    for _ in 1..hsm_client::limits::LOGIN_FREE_FAILURES {
+        assert_eq!(
+            change(&api_token, "a wrong password").await,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    for token in [&token, &api_token] {
+        assert_eq!(
+            change(token, "a wrong password").await,
+            StatusCode::UNAUTHORIZED
+        );
+        let who = client
+            .get(server.url("/hsm/v1/sessions/current"))
+            .bearer_auth(token);
+        assert_eq!(who.send().await.unwrap().status(), StatusCode::OK);
+    }
+    // FREE + 1 were wrong: now, and not before, there is a wait.
+    assert_eq!(
+        change(&token, PASSWORD).await,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_principal_beyond_its_rate_is_told_to_wait() {
     let mut rates = Rates::default();
