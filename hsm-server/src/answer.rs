@@ -87,17 +87,6 @@ impl Outcome {
         }
     }
 
-    /// A body that holds a secret. It is wiped when it was sent.
-    pub(crate) fn secret(status: StatusCode, body: zeroize::Zeroizing<Vec<u8>>) -> Self {
-        struct Wiped(zeroize::Zeroizing<Vec<u8>>);
-        impl AsRef<[u8]> for Wiped {
-            fn as_ref(&self) -> &[u8] {
-                &self.0
-            }
-        }
-        Self::json(status, Bytes::from_owner(Wiped(body)))
-    }
-
     pub(crate) fn into_answer(self) -> Answer {
         let empty = self.body.is_empty();
         let mut answer = Response::new(Full::new(self.body));

@@ -30,7 +30,7 @@ use crate::Partition;
 use crate::answer::{self, Answer, Ids, Outcome};
 use crate::authority::Authority;
 use crate::idempotency::{Fingerprint, Known, Slot};
-use crate::identity::{Caller, Peer, Refusal};
+use crate::identity::{Caller, Identities, Peer, Refusal};
 use crate::limits::{Limits, RETRY_AFTER_BUSY, SMALL_BODY_LEN};
 use crate::partition::host_name;
 use crate::server::Shared;
@@ -257,7 +257,7 @@ impl Line {
             algorithm: None,
         };
         let (mut job, mut outcome) = self.run(job, head).await?;
-        if outcome.failure == Some(ErrorKind::Unauthenticated) && !is_password_change(&job.route) {
+        if outcome.status == StatusCode::UNAUTHORIZED {
             // The session has timed out since it was last used. Whoever asks is known all the same, or is asked again.
             self.shared.identities.ended(&caller);
             place.partition.forget(caller.principal());
@@ -369,15 +369,12 @@ impl Line {
                     .identities
                     .login(&place.partition, &scratch.body, &place.base)
                     .await;
-                Outcome::secret(
-                    StatusCode::CREATED,
-                    login.map_err(|refusal| self.refused(refusal))?,
-                )
+                let body = login.map_err(|refusal| self.refused(refusal))?;
+                Reply::new(StatusCode::CREATED, body).into()
             }
             ServerRoute::WhoAmI => {
                 let caller = self.caller(place, &head.headers, seen).await?;
-                let who = shared.identities.who_am_i(&place.partition, &caller);
-                Outcome::json(StatusCode::OK, who)
+                Reply::new(StatusCode::OK, Identities::who_am_i(&caller)).into()
             }
             ServerRoute::Logout => {
                 let caller = self.caller(place, &head.headers, seen).await?;
@@ -633,8 +630,8 @@ fn changes(route: &EngineRoute) -> bool {
     !uses && route.endpoint().method != "GET"
 }
 
-/// Whether a request is refused as that of nobody not only when its session has ended, but also for a wrong old password. It
-/// must not be carried out twice then, nor end the session.
+/// Whether the engine refuses a request as that of nobody not only when its session has ended, but also for a wrong old
+/// password. It must not be carried out twice then.
 fn is_password_change(route: &EngineRoute) -> bool {
     matches!(route, EngineRoute::ChangePassword { .. })
 }

@@ -17,14 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsm_client::{Session, SystemClock};
-use hsm_core::{Algorithm, Clock, Credentials, Error, ErrorKind, Principal, Result, limits};
+use hsm_core::{
+    Algorithm, Clock, Credentials, Error, ErrorKind, Principal, Result, SecretBytes, limits,
+};
+use hsm_wire::Body;
+use hsm_wire::server::{LoginBody, SessionBody, WhoAmIBody};
 use http::{HeaderMap, HeaderValue};
 use quick_cache::sync::Cache;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde::Deserialize;
-use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::partition::Partition;
 
@@ -255,13 +256,7 @@ impl Identities {
         partition: &Partition,
         body: &[u8],
         base: &str,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Login {
-            user: String,
-            password: String,
-        }
+    ) -> Result<Body, Refusal> {
         let refuse = |refusal: Refusal| {
             tracing::info!(
                 reason = refusal.reason.label(),
@@ -270,19 +265,14 @@ impl Identities {
             );
             refusal.with_challenge(|reason| self.header(partition, base, reason))
         };
-        let login: Login = serde_json::from_slice(body).map_err(|_| {
-            let error = Error::new(
-                ErrorKind::InvalidInput,
-                "the body is {\"user\": \"…\", \"password\": \"…\"}",
-            );
-            refuse(Refusal::engine(&error, Reason::Password))
-        })?;
-        let password = Zeroizing::new(login.password);
+        let LoginBody { user, password } = LoginBody::read(body)
+            .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
         self.sweep();
-        let session = self
-            .log_in(partition, &login.user, &password)
+        let session = partition
+            .hsm()
+            .login_with(Credentials::Password { user, password })
             .await
-            .map_err(refuse)?;
+            .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
         let kept = session_token::new_token().and_then(|token| {
             let hash = hash(partition.host(), &token);
             self.session_tokens
@@ -296,45 +286,21 @@ impl Identities {
                 return Err(refuse(Refusal::engine(&error, Reason::Ended)));
             }
         };
-        let answer = json!({
-            "principal": session.principal().as_str(),
-            "idleSeconds": limits::SESSION_IDLE_MAX.as_secs(),
-            "lifetimeSeconds": limits::SESSION_LIFETIME_MAX.as_secs(),
-        });
-        // By hand, so that the token is in no buffer that is not wiped.
-        let mut text = Zeroizing::new(Vec::with_capacity(512));
-        text.extend_from_slice(b"{\"token\":\"");
-        text.extend_from_slice(token.as_bytes());
-        text.extend_from_slice(b"\",");
-        text.extend_from_slice(&answer.to_string().as_bytes()[1..]);
-        Ok(text)
-    }
-
-    /// Logs a user in with a password. Names that cannot be a user's are answered as wrong passwords are.
-    pub(crate) async fn log_in(
-        &self,
-        partition: &Partition,
-        user: &str,
-        password: &Zeroizing<String>,
-    ) -> Result<Session, Refusal> {
-        let credentials =
-            Credentials::password(user, password.as_bytes()).map_err(|_| Reason::Password)?;
-        partition
-            .hsm()
-            .login_with(credentials)
-            .await
-            .map_err(|error| Refusal::engine(&error, Reason::Password))
+        let answer = SessionBody {
+            token: SecretBytes::copy_from(token.as_bytes()),
+            principal: session.principal().clone(),
+            expires: self.clock.now() + limits::SESSION_LIFETIME_MAX,
+        };
+        Ok(answer.write())
     }
 
     /// `GET /hsm/v1/sessions/current`: the answer's body.
-    pub(crate) fn who_am_i(&self, partition: &Partition, caller: &Caller) -> Vec<u8> {
-        json!({
-            "principal": caller.principal().as_str(),
-            "method": caller.method(),
-            "partition": partition.host(),
-        })
-        .to_string()
-        .into_bytes()
+    pub(crate) fn who_am_i(caller: &Caller) -> Body {
+        let answer = WhoAmIBody {
+            principal: caller.principal().clone(),
+            method: caller.method().to_owned(),
+        };
+        answer.write()
     }
 
     /// `DELETE /hsm/v1/sessions/current`. Ends the session of a session token; other proofs are not the server's to end,

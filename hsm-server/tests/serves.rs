@@ -258,7 +258,7 @@ async fn a_body_of_a_length_that_is_not_announced_counts_as_large_once_it_may_be
     server.stop().await;
 }
 
-/// It is a 401, as is that of a session that has ended.
+/// The engine says of it what it says of a session that has ended.
 #[tokio::test]
 async fn a_wrong_old_password_counts_once_and_ends_no_session() {
     let server = Running::start(|builder| builder).await;
@@ -290,13 +290,13 @@ async fn a_wrong_old_password_counts_once_and_ends_no_session() {
     for _ in 1..hsm_client::limits::LOGIN_FREE_FAILURES {
         assert_eq!(
             change(&api_token, "a wrong password").await,
-            StatusCode::UNAUTHORIZED
+            StatusCode::FORBIDDEN
         );
     }
     for token in [&token, &api_token] {
         assert_eq!(
             change(token, "a wrong password").await,
-            StatusCode::UNAUTHORIZED
+            StatusCode::FORBIDDEN
         );
         let who = client
             .get(server.url("/hsm/v1/sessions/current"))

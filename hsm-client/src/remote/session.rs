@@ -166,7 +166,16 @@ impl Session for RemoteSession {
             return verified.map(|()| Response::Done);
         }
         let _changing = self.cache.changing(&request);
-        self.send(id, request).await
+        let own_password = matches!(request, Request::ChangePassword { .. });
+        let result = self.send(id, request).await;
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::Unauthenticated
+            && !own_password
+        {
+            // A token that is good again later opens another session.
+            self.ended.store(true, Ordering::Release);
+        }
+        result
     }
 
     async fn logout(&self) {
@@ -754,14 +763,14 @@ fn judge<T>(
         Ok(done) => return Ok(Ok(done)),
         Err(error) => error,
     };
+    let error = match (error.retry_after(), wait) {
+        (None, Some(wait)) => error.with_retry_after(wait),
+        _ => error,
+    };
     let happened = match status {
         StatusCode::TOO_MANY_REQUESTS if when_throttled == Throttled::Wait => Happened::No,
         StatusCode::SERVICE_UNAVAILABLE => Happened::Perhaps,
         _ => return Ok(Err(error)),
-    };
-    let error = match (error.retry_after(), wait) {
-        (None, Some(wait)) => error.with_retry_after(wait),
-        _ => error,
     };
     Err(Attempt {
         error,
