@@ -235,7 +235,13 @@ impl Line {
         ids: &Ids,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
-        let caller = self.caller(place, &head.headers, seen).await?;
+        let mut caller = self.caller(place, &head.headers, seen).await?;
+        if is_password_change(&route) && !caller.has_logged_in() {
+            // In a session that cannot have timed out, so that below only the old password can be what was wrong.
+            self.shared.identities.ended(&caller);
+            place.partition.forget(caller.principal());
+            caller = self.caller(place, &head.headers, seen).await?;
+        }
         self.shared
             .rates
             .principal(place.partition.number(), caller.principal())
@@ -311,7 +317,10 @@ impl Line {
         let task = tokio::spawn(async move {
             let outcome = caught(job.run(&shared)).await.unwrap_or_else(mistake);
             if let Some((slot, sender)) = known {
-                if !outcome.is_final() {
+                // A wrong old password counts towards a lock-out: once.
+                let counted = is_password_change(&job.route)
+                    && outcome.failure == Some(ErrorKind::Unauthenticated);
+                if !outcome.is_final() && !counted {
                     shared.answers.forget(&slot);
                 }
                 sender.send_replace(Some(outcome.clone()));
@@ -486,7 +495,11 @@ impl Line {
             }
             if len > scratch.body.capacity() {
                 // Not announced: twice the room each time, and all that there may be once it is a large body.
-                let room = if len > SMALL_BODY_LEN { max } else { len * 2 };
+                let room = if len * 2 > SMALL_BODY_LEN {
+                    max
+                } else {
+                    len * 2
+                };
                 scratch.take_room(room, &self.shared)?;
             }
             scratch.body.extend_from_slice(&data);
@@ -622,6 +635,12 @@ fn changes(route: &EngineRoute) -> bool {
             | R::Decapsulate { .. }
     );
     !uses && route.endpoint().method != "GET"
+}
+
+/// Whether the engine refuses a request as that of nobody not only when its session has ended, but also for a wrong old
+/// password. It must not be carried out twice then.
+fn is_password_change(route: &EngineRoute) -> bool {
+    matches!(route, EngineRoute::ChangePassword { .. })
 }
 
 /// That a request is being worked on.

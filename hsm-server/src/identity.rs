@@ -104,6 +104,11 @@ impl Caller {
         self.session.principal()
     }
 
+    /// Whether there was a login, whose session cannot be had again without a password.
+    pub(crate) fn has_logged_in(&self) -> bool {
+        matches!(self.proof, Proof::SessionToken(_))
+    }
+
     /// How the principal was proved, for logs and metrics.
     pub(crate) fn method(&self) -> &'static str {
         self.proof.label()
@@ -262,6 +267,7 @@ impl Identities {
         };
         let LoginBody { user, password } = LoginBody::read(body)
             .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
+        self.sweep();
         let session = partition
             .hsm()
             .login_with(Credentials::Password { user, password })
@@ -269,7 +275,8 @@ impl Identities {
             .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
         let kept = session_token::new_token().and_then(|token| {
             let hash = hash(partition.host(), &token);
-            self.session_tokens.keep(hash, session.clone())?;
+            self.session_tokens
+                .keep(partition.host(), hash, session.clone())?;
             Ok(token)
         });
         let token = match kept {
@@ -315,6 +322,12 @@ impl Identities {
         }
     }
 
+    /// Lets go of sessions that nobody will use again: the engine has room for a number of them, and does not know which.
+    fn sweep(&self) {
+        self.session_tokens.sweep();
+        self.api_tokens.sweep();
+    }
+
     async fn of_token(&self, partition: &Partition, bearer: Bearer<'_>) -> Result<Caller, Refusal> {
         match bearer {
             Bearer::Session(token) => {
@@ -340,13 +353,14 @@ impl Identities {
         if let Some(session) = self.api_tokens.find(&hash) {
             return Ok(Caller { session, proof });
         }
+        self.sweep();
         let session = partition
             .hsm()
             .login_with(Credentials::token(token))
             .await
             .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         self.api_tokens
-            .keep(hash, session.clone())
+            .keep(partition.host(), hash, session.clone())
             .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         Ok(Caller { session, proof })
     }
@@ -399,6 +413,7 @@ impl Identities {
         principal: &Principal,
         proof: Proof,
     ) -> Result<Caller, Refusal> {
+        self.sweep();
         let session = partition
             .session_of(principal)
             .await

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use super::auth::{Bearer, Challenge, Challenges, Tokens};
 use super::cache::{Cache, Found, of_one_version};
 use super::options::{RemoteOptions, Verify};
-use super::retry::{Limits, Repeat, Timer, backoff, random, random_id};
+use super::retry::{CHANGE_REPEATED_WITHIN, Limits, Repeat, Timer, backoff, random, random_id};
 use super::runtime::Runtime;
 use super::sources::retry_after;
 use super::transport::{Answer, Failed, Peer, Sent, Transport};
@@ -523,19 +523,20 @@ impl Remote {
             if failed.happened == Happened::Perhaps && ask.repeat == Repeat::ByKey {
                 happened = Happened::Perhaps;
             }
-            let safe = match (failed.happened, ask.repeat, &instance) {
-                // A change that may have been carried out has the key and the instance in its headers already.
-                (Happened::No, ..) | (_, Repeat::Harmless, _) => true,
-                (Happened::Perhaps, Repeat::ByKey, Some(instance)) => {
-                    headers.insert(IF_INSTANCE, HeaderValue::clone(instance));
-                    true
-                }
-                (Happened::Perhaps, Repeat::ByKey, None) => false,
-            };
             let left = self.limits.call.saturating_sub(start.elapsed());
             let wait = match failed.error.retry_after() {
                 Some(wait) => wait,
                 None => backoff(attempts, random()?),
+            };
+            let safe = match (happened, ask.repeat, &instance) {
+                // A change that may have been carried out has the key and the instance in its headers already.
+                (Happened::No, ..) | (_, Repeat::Harmless, _) => true,
+                (Happened::Perhaps, Repeat::ByKey, Some(instance)) => {
+                    headers.insert(IF_INSTANCE, HeaderValue::clone(instance));
+                    // The server does not know it again for ever.
+                    start.elapsed().saturating_add(wait) < CHANGE_REPEATED_WITHIN
+                }
+                (Happened::Perhaps, Repeat::ByKey, None) => false,
             };
             if !failed.again || !safe || attempts >= self.limits.attempts || wait >= left {
                 return Err(self.told(failed.error, happened));

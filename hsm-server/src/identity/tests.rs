@@ -729,6 +729,30 @@ async fn an_unknown_key_is_looked_for_but_not_at_every_request() {
     assert_eq!(world.issuer.asked(), 2);
 }
 
+/// A stranger names a key that nobody knows and hangs up. The keys are read once in a while only: were that to end with the
+/// request, strangers could keep new keys out.
+#[tokio::test]
+async fn a_request_that_is_given_up_does_not_keep_new_keys_out() {
+    let world = World::new().await;
+    world.ask_with(json!({})).await.unwrap();
+    world.clock.advance(Duration::from_secs(REFETCH));
+    world.issuer.publish(&["es256", "new"]).await;
+    let header = json!({ "alg": "ES256", "kid": "nobody's", "typ": "JWT" });
+    let forged = format!("{}.AAAA", unsigned(&header, &world.claims()));
+    tokio::select! {
+        biased;
+        _ = world.ask(&forged) => panic!("nothing can have come yet"),
+        () = std::future::ready(()) => {}
+    }
+    let header = json!({ "alg": "ES256", "kid": "new", "typ": "JWT" });
+    let claims = world.claims();
+    let token = world
+        .issuer
+        .sign("new", Algorithm::Es256, &header, &claims)
+        .await;
+    assert_eq!(world.ask(&token).await.as_deref(), Ok(ALICE));
+}
+
 #[tokio::test]
 async fn a_key_that_the_issuer_drops_takes_its_tokens_with_it() {
     let world = World::new().await;
@@ -850,6 +874,64 @@ async fn a_session_token_ends_with_its_session() {
     assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
     world.identities.ended(&caller);
     assert_eq!(world.ask(&token).await, Err(Reason::Ended));
+}
+
+/// Sessions that ended by themselves would fill the engine, for good: nobody asks for them again.
+#[tokio::test]
+async fn sessions_that_nobody_uses_any_more_are_given_back() {
+    let world = World::new().await;
+    let admin = world.a.hsm().login("admin", PASSWORD).await.unwrap();
+    admin.create_user("app", PASSWORD).await.unwrap();
+    let expires = world.clock.now() + Duration::from_secs(30 * 24 * 60 * 60);
+    let (token, _) = admin
+        .create_token("nightly", "build-server", expires)
+        .await
+        .unwrap();
+    login(&world, "app", PASSWORD).await.unwrap();
+    world
+        .ask(std::str::from_utf8(token.expose()).unwrap())
+        .await
+        .unwrap();
+    world
+        .clock
+        .advance(limits::SESSION_IDLE_MAX + Duration::from_secs(1));
+    login(&world, "admin", PASSWORD).await.unwrap();
+    assert_eq!(world.identities.session_tokens.len(), 1);
+    assert_eq!(world.identities.api_tokens.len(), 0);
+}
+
+#[tokio::test]
+async fn one_user_does_not_take_up_all_sessions() {
+    const MANY: usize = session_token::SESSION_TOKENS_OF_ONE_MAX;
+    let world = World::new().await;
+    let kept = KeptSessions::new(world.clock.clone(), 10 * MANY);
+    let session = async |partition: &Partition, name: &str| {
+        let principal = Principal::new(name).unwrap();
+        partition.session_of(&principal).await.unwrap()
+    };
+    let keep = |partition: &Partition, session: &Session, number: usize| {
+        let hash = hash(
+            partition.host(),
+            &format!("{} {number}", session.principal()),
+        );
+        kept.keep(partition.host(), hash, session.clone()).unwrap();
+        hash
+    };
+    let eve = session(&world.a, "eve").await;
+    let others = [
+        keep(&world.a, &session(&world.a, "app").await, 0),
+        keep(&world.b, &session(&world.b, "eve").await, 0),
+    ];
+    let mut hashes = Vec::new();
+    for number in 0..=MANY {
+        world.clock.advance(Duration::from_millis(1));
+        hashes.push(keep(&world.a, &eve, number));
+    }
+    assert_eq!(kept.len(), others.len() + MANY);
+    assert!(kept.find(&hashes[0]).is_none());
+    for hash in others.iter().chain(&hashes[1..]) {
+        assert!(kept.find(hash).is_some());
+    }
 }
 
 #[tokio::test]
