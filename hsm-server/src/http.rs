@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
-use hsm_core::{Request, Response};
 use hsm_core::audit::RequestId;
+use hsm_core::{Request, Response};
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
 use http::header::HOST;
 use http::request::Parts;
