@@ -15,9 +15,9 @@ use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
 use hsm_core::audit::RequestId;
 use hsm_core::{Request, Response};
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use parking_lot::Mutex;
@@ -104,6 +104,8 @@ impl Line {
         let _busy = Busy::new(self, started);
         let ids = Ids::of(request.headers(), shared.next_id());
         let mut seen = Seen::default();
+        let (head, body) = request.into_parts();
+        let mut body = Some(body);
         let mut answer = match shared.requests.enter() {
             None => Outcome::problem(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -112,11 +114,18 @@ impl Line {
             )
             .retry_after(RETRY_AFTER_BUSY)
             .into_answer(),
-            Some(_pass) => match caught(self.answer(request, &ids, &mut seen)).await {
+            Some(_pass) => match caught(self.answer(&head, &mut body, &ids, &mut seen)).await {
                 Some(Ok(answer) | Err(answer)) => answer,
                 None => mistake().into_answer(),
             },
         };
+        if let Some(body) = body
+            && !self.is_drained(body).await
+            && head.version < Version::HTTP_2
+        {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
         answer::finish(&mut answer, &ids, &shared.constants);
         let took = started.elapsed();
         shared
@@ -129,11 +138,11 @@ impl Line {
     /// `Err` is an answer as well: one that ends the line early.
     async fn answer(
         &self,
-        request: http::Request<Incoming>,
+        head: &Parts,
+        body: &mut Option<Incoming>,
         ids: &Ids,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
-        let (head, body) = request.into_parts();
         let (path, query) = (head.uri.path(), head.uri.query());
         let route = Route::parse(&head.method, path, query);
         if let Ok(route) = &route {
@@ -143,17 +152,17 @@ impl Line {
         if let Ok(Route::Server(route @ (ServerRoute::Health | ServerRoute::Ready))) = &route {
             return Ok(self.shared.health(*route));
         }
-        let place = self.place(&head)?;
+        let place = self.place(head)?;
         seen.place = Some(place.clone());
         match route {
-            Ok(Route::Engine(route)) => self.engine(&place, route, &head, body, ids, seen).await,
-            Ok(Route::Server(route)) => self.own(&place, route, &head, body, seen).await,
+            Ok(Route::Engine(route)) => self.engine(&place, route, head, body, ids, seen).await,
+            Ok(Route::Server(route)) => self.own(&place, route, head, body, seen).await,
             Ok(Route::NotYet(what)) => {
                 self.caller(&place, &head.headers, seen).await?;
                 Err(Outcome::from(Reply::not_yet(what)).into_answer())
             }
             Err(misrouted) => match &self.shared.authority {
-                Some(authority) => self.authority(authority, &head, body, misrouted).await,
+                Some(authority) => self.authority(authority, head, body, misrouted).await,
                 None => self.misrouted(misrouted),
             },
             Ok(_) => Err(not_found()),
@@ -231,7 +240,7 @@ impl Line {
         place: &Arc<Place>,
         route: EngineRoute,
         head: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         ids: &Ids,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
@@ -354,7 +363,7 @@ impl Line {
         place: &Place,
         route: ServerRoute,
         head: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
         let shared = &self.shared;
@@ -415,7 +424,7 @@ impl Line {
         &self,
         authority: &Authority,
         head: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         misrouted: Misrouted,
     ) -> std::result::Result<Answer, Answer> {
         let scratch = self.read(body, self.shared.limits.open_body_len).await?;
@@ -436,9 +445,38 @@ impl Line {
         })
     }
 
+    /// Takes a body away that nobody wanted, if it is small. A client that has sent it, or is about to, takes the
+    /// connection for one that it can use again: it must not find it closed.
+    async fn is_drained(&self, mut body: Incoming) -> bool {
+        let small = SMALL_BODY_LEN as u64;
+        if body.is_end_stream() {
+            return true;
+        }
+        if body.size_hint().exact().is_none_or(|len| len > small) {
+            return false;
+        }
+        let draining = async {
+            while let Some(frame) = body.frame().await {
+                if frame.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let drained = timeout(self.shared.limits.body_time, draining).await;
+        drained.unwrap_or(false)
+    }
+
     /// Reads a body of at most `max` bytes.
-    async fn read(&self, body: Incoming, max: usize) -> std::result::Result<Scratch, Answer> {
+    async fn read(
+        &self,
+        body: &mut Option<Incoming>,
+        max: usize,
+    ) -> std::result::Result<Scratch, Answer> {
         let mut scratch = self.spare.lock().pop().unwrap_or_default();
+        let Some(body) = body.take() else {
+            return Ok(scratch);
+        };
         if body.is_end_stream() {
             return Ok(scratch);
         }

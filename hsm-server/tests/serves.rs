@@ -370,6 +370,43 @@ async fn a_unix_socket_answers_and_a_stop_closes_it() {
     stream.read_to_end(&mut rest).await.unwrap();
 }
 
+/// Official clients send a body after its head, and use a connection again for which nobody told them not to.
+#[tokio::test]
+async fn a_refusal_leaves_the_connection_of_a_small_body_open_and_says_that_it_closes_another() {
+    let server = Running::start(|builder| builder).await;
+    let socket = server.folder.path().join("socket");
+    let connect = async || tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let health = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let head = |len: usize| {
+        format!("POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len}\r\n\r\n")
+    };
+    let mut stream = connect().await;
+    stream.write_all(head(2).as_bytes()).await.unwrap();
+    // By the time that this is answered, the server has seen the head.
+    let mut other = connect().await;
+    other.write_all(health).await.unwrap();
+    other.read_exact(&mut [0; 15]).await.unwrap();
+    stream.write_all(b"{}").await.unwrap();
+    stream.write_all(health).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(br#"{"status":"ok"}"#) {
+        let read = stream.read_buf(&mut said).await.unwrap();
+        assert!(read > 0, "closed after {}", String::from_utf8_lossy(&said));
+    }
+    assert!(said.starts_with(b"HTTP/1.1 404"));
+
+    let mut stream = connect().await;
+    stream.write_all(head(1 << 20).as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.starts_with("HTTP/1.1 404") && said.contains("connection: close"),
+        "{said}"
+    );
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn metrics_count_requests_and_tell_no_secrets() {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
