@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
-use hsm_core::Response;
+use hsm_core::{Request, Response};
 use hsm_core::audit::RequestId;
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
 use http::header::HOST;
@@ -373,7 +373,14 @@ impl Line {
                 Reply::new(StatusCode::CREATED, body).into()
             }
             ServerRoute::WhoAmI => {
-                let caller = self.caller(place, &head.headers, seen).await?;
+                let mut caller = self.caller(place, &head.headers, seen).await?;
+                // The engine knows whether it is still so: a kept session may have ended.
+                let asked = caller.session.call(Request::GetSettings).await;
+                if asked.is_err_and(|error| error.kind() == ErrorKind::Unauthenticated) {
+                    self.shared.identities.ended(&caller);
+                    place.partition.forget(caller.principal());
+                    caller = self.caller(place, &head.headers, seen).await?;
+                }
                 Reply::new(StatusCode::OK, Identities::who_am_i(&caller)).into()
             }
             ServerRoute::Logout => {

@@ -30,24 +30,19 @@ impl DevServer {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut printed = String::new();
-        while stdout.read_line(&mut printed).unwrap() > 0 {
-            if printed
-                .lines()
-                .last()
-                .is_some_and(|line| line.starts_with("ready on "))
-            {
-                return Self {
-                    process,
-                    folder,
-                    printed,
-                };
+        let mut server = Self {
+            process,
+            folder,
+            printed: String::new(),
+        };
+        while stdout.read_line(&mut server.printed).unwrap() > 0 {
+            let last = server.printed.lines().last().unwrap();
+            if last.starts_with("ready on ") {
+                return server;
             }
         }
-        panic!(
-            "the server ended: {}",
-            std::fs::read_to_string(folder.path().join("log")).unwrap()
-        );
+        let log = std::fs::read_to_string(server.folder().join("log")).unwrap();
+        panic!("the server ended: {log}");
     }
 
     /// A folder for whoever uses the server.
