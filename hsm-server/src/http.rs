@@ -376,7 +376,7 @@ impl Line {
                 let scratch = self.read(body, shared.limits.open_body_len).await?;
                 let login = shared
                     .identities
-                    .login(&place.partition, &scratch.body, &place.base)
+                    .login(&place.partition, &self.peer, &scratch.body, &place.base)
                     .await;
                 let body = login.map_err(|refusal| self.refused(refusal))?;
                 Reply::new(StatusCode::CREATED, body).into()

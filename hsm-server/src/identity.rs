@@ -33,6 +33,7 @@ mod bearer;
 mod certificate;
 mod challenge;
 mod config;
+mod guesses;
 mod jwt;
 mod oidc;
 mod refusal;
@@ -44,6 +45,7 @@ mod unix;
 use bearer::Bearer;
 use certificate::Certificates;
 use challenge::Challenge;
+use guesses::Guesses;
 use jwt::{ALGORITHMS, Jwt, Names};
 use oidc::{Issuer, Keys, Verified};
 use session_token::{KeptSessions, SESSION_TOKENS_MAX, TokenHash, hash};
@@ -156,6 +158,7 @@ pub struct Identities {
     unix: UnixPeers,
     session_tokens: KeptSessions,
     api_tokens: KeptSessions,
+    guesses: Guesses,
     verified: Cache<TokenHash, Verified>,
 }
 
@@ -171,6 +174,7 @@ impl Default for Identities {
             unix: UnixPeers::default(),
             session_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
             api_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
+            guesses: Guesses::new(clock.clone()),
             verified: Cache::new(VERIFIED_MAX),
             clock,
         }
@@ -191,6 +195,7 @@ impl Identities {
             unix: UnixPeers::new(&config.unix)?,
             session_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
             api_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
+            guesses: Guesses::new(clock.clone()),
             clock,
             ..Self::default()
         })
@@ -229,7 +234,7 @@ impl Identities {
         base: &str,
     ) -> Result<Caller, Refusal> {
         let found = match Bearer::of(headers) {
-            Ok(Some(bearer)) => self.of_token(partition, bearer).await,
+            Ok(Some(bearer)) => self.of_token(partition, peer, bearer).await,
             Ok(None) => self.of_connection(partition, peer).await,
             Err(reason) => Err(reason.into()),
         };
@@ -254,6 +259,7 @@ impl Identities {
     pub(crate) async fn login(
         &self,
         partition: &Partition,
+        peer: &Peer,
         body: &[u8],
         base: &str,
     ) -> Result<Body, Refusal> {
@@ -267,12 +273,15 @@ impl Identities {
         };
         let LoginBody { user, password } = LoginBody::read(body)
             .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
+        self.guesses.check(peer).map_err(refuse)?;
         self.sweep();
         let session = partition
             .hsm()
             .login_with(Credentials::Password { user, password })
             .await
-            .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
+            .map_err(|error| {
+                refuse(self.guessed(peer, Refusal::engine(&error, Reason::Password)))
+            })?;
         let kept = session_token::new_token().and_then(|token| {
             let hash = hash(partition.host(), &token);
             self.session_tokens
@@ -322,13 +331,29 @@ impl Identities {
         }
     }
 
+    /// Counts what the engine has written down as a refusal.
+    fn guessed(&self, peer: &Peer, refusal: Refusal) -> Refusal {
+        if matches!(
+            refusal.reason,
+            Reason::Ended | Reason::Password | Reason::LockedOut
+        ) {
+            self.guesses.wrong(peer);
+        }
+        refusal
+    }
+
     /// Lets go of sessions that nobody will use again: the engine has room for a number of them, and does not know which.
     fn sweep(&self) {
         self.session_tokens.sweep();
         self.api_tokens.sweep();
     }
 
-    async fn of_token(&self, partition: &Partition, bearer: Bearer<'_>) -> Result<Caller, Refusal> {
+    async fn of_token(
+        &self,
+        partition: &Partition,
+        peer: &Peer,
+        bearer: Bearer<'_>,
+    ) -> Result<Caller, Refusal> {
         match bearer {
             Bearer::Session(token) => {
                 let hash = hash(partition.host(), token);
@@ -338,7 +363,7 @@ impl Identities {
                     proof: Proof::SessionToken(hash),
                 })
             }
-            Bearer::Api(token) => self.of_api_token(partition, token).await,
+            Bearer::Api(token) => self.of_api_token(partition, peer, token).await,
             Bearer::Jwt(token) => {
                 let principal = self.of_jwt(partition, token).await?;
                 self.of_principal(partition, &principal, Proof::Issuer)
@@ -347,18 +372,24 @@ impl Identities {
         }
     }
 
-    async fn of_api_token(&self, partition: &Partition, token: &str) -> Result<Caller, Refusal> {
+    async fn of_api_token(
+        &self,
+        partition: &Partition,
+        peer: &Peer,
+        token: &str,
+    ) -> Result<Caller, Refusal> {
         let hash = hash(partition.host(), token);
         let proof = Proof::ApiToken(hash);
         if let Some(session) = self.api_tokens.find(&hash) {
             return Ok(Caller { session, proof });
         }
+        self.guesses.check(peer)?;
         self.sweep();
         let session = partition
             .hsm()
             .login_with(Credentials::token(token))
             .await
-            .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
+            .map_err(|error| self.guessed(peer, Refusal::engine(&error, Reason::Ended)))?;
         self.api_tokens
             .keep(partition.host(), hash, session.clone())
             .map_err(|error| Refusal::engine(&error, Reason::Ended))?;

@@ -976,6 +976,41 @@ async fn an_api_token_stands_for_its_principal_until_it_is_deleted() {
     assert_eq!(world.identities.api_tokens.len(), 0);
 }
 
+/// Each wrong token is in the audit log, which strangers could make as long as they like.
+#[tokio::test]
+async fn who_shows_one_wrong_token_after_the_other_is_told_to_wait() {
+    let world = World::new().await;
+    let admin = world.a.hsm().login("admin", PASSWORD).await.unwrap();
+    let expires = world.clock.now() + Duration::from_secs(30 * 24 * 60 * 60);
+    let (token, _) = admin
+        .create_token("nightly", "build-server", expires)
+        .await
+        .unwrap();
+    let token = std::str::from_utf8(token.expose()).unwrap();
+    assert_eq!(world.ask(token).await.as_deref(), Ok("build-server"));
+    let wrong = format!("{}{}", bearer::API_PREFIX, "A".repeat(64));
+    let headers = bearer(&wrong);
+    let from = async |peer: &Peer| {
+        let caller = world.identities.caller(&world.a, peer, &headers, BASE);
+        caller.await.unwrap_err()
+    };
+    for _ in 0..guesses::GUESSES_MAX {
+        assert_eq!(from(&tcp()).await.reason, Reason::Ended);
+    }
+    let refusal = from(&tcp()).await;
+    assert_eq!(refusal.reason, Reason::LockedOut);
+    assert!((1..=60).contains(&refusal.retry_after.unwrap()));
+    // Nobody else is: neither who is known already nor who is elsewhere.
+    assert_eq!(world.ask(token).await.as_deref(), Ok("build-server"));
+    let elsewhere = Peer::Tcp {
+        address: ([127, 0, 0, 2], 1).into(),
+        certificate: None,
+    };
+    assert_eq!(from(&elsewhere).await.reason, Reason::Ended);
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(from(&tcp()).await.reason, Reason::Ended);
+}
+
 #[tokio::test]
 async fn a_wrong_password_says_nothing_and_many_lock_out() {
     let world = World::new().await;
@@ -1003,7 +1038,7 @@ async fn a_wrong_password_says_nothing_and_many_lock_out() {
     assert!(last.challenge.is_none());
     let body = world
         .identities
-        .login(&world.a, b"{\"user\":\"admin\"}", BASE)
+        .login(&world.a, &tcp(), b"{\"user\":\"admin\"}", BASE)
         .await
         .unwrap_err();
     assert_eq!(body.status.as_u16(), 400);
@@ -1013,7 +1048,7 @@ async fn login(world: &World, user: &str, password: &str) -> Result<String, Refu
     let body = json!({ "user": user, "password": password }).to_string();
     let answer = world
         .identities
-        .login(&world.a, body.as_bytes(), BASE)
+        .login(&world.a, &tcp(), body.as_bytes(), BASE)
         .await?;
     let answer: Value = serde_json::from_slice(answer.as_bytes()).unwrap();
     assert_eq!(answer["principal"], user);
