@@ -15,7 +15,7 @@ use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
 use hsm_core::audit::RequestId;
 use hsm_core::{Request, Response};
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, CONTENT_ENCODING, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
@@ -256,6 +256,7 @@ impl Line {
             .principal(place.partition.number(), caller.principal())
             .map_err(|error| Outcome::error(&error).into_answer())?;
         self.check_instance(&head.headers)?;
+        check_encoding(&head.headers)?;
         let scratch = self.read(body, self.shared.limits.body_len).await?;
         let job = Job {
             session: caller.session.clone(),
@@ -373,6 +374,7 @@ impl Line {
                 Outcome::json(StatusCode::OK, hsm_wire::openapi(&place.base).to_string())
             }
             ServerRoute::Login => {
+                check_encoding(&head.headers)?;
                 let scratch = self.read(body, shared.limits.open_body_len).await?;
                 let login = shared
                     .identities
@@ -728,17 +730,32 @@ async fn repeated(mut answer: watch::Receiver<Option<Outcome>>) -> Option<Outcom
     answer.wait_for(Option::is_some).await.ok()?.clone()
 }
 
+/// A body is read as it is. What says to be packed would be one thing to us and another to whoever stands between.
+fn check_encoding(headers: &HeaderMap) -> std::result::Result<(), Answer> {
+    let mut named = headers.get_all(CONTENT_ENCODING).iter();
+    if named.all(|name| name.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Outcome::problem(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UnsupportedMediaType",
+        "a body is sent without Content-Encoding",
+    )
+    .into_answer())
+}
+
 /// The header `Idempotency-Key`.
 fn idempotency_key(headers: &HeaderMap) -> std::result::Result<Option<u128>, Answer> {
-    let Some(value) = headers.get(answer::IDEMPOTENCY_KEY) else {
+    let mut values = headers.get_all(answer::IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
     match answer::parse_uuid(value.as_bytes()) {
-        Some(key) => Ok(Some(key)),
-        None => Err(Outcome::problem(
+        Some(key) if values.next().is_none() => Ok(Some(key)),
+        _ => Err(Outcome::problem(
             StatusCode::BAD_REQUEST,
             "BadParameter",
-            "the header Idempotency-Key is a UUID",
+            "the header Idempotency-Key is one UUID",
         )
         .into_answer()),
     }

@@ -71,13 +71,13 @@ async fn numbers_out_of_range() {
     let world = World::new().await;
     for count in [
         "-1",
-        "0",
         "1.5",
         "1e3",
         "99999999999999999999999",
-        "129",
         "\"8\"",
         "NaN",
+        "true",
+        "129",
     ] {
         let body = format!("{{\"count\":{count}}}");
         let answer = world.ask("POST", "/rng?api-version=7.6", &body).await;

@@ -406,6 +406,8 @@ async fn tls_of_old_versions() {
         let mut hello = vec![version[0], version[1]];
         hello.extend([7; 32]);
         hello.extend([0, 0, 6, 0, 0x2f, 0, 0x35, 0xc0, 0x09, 1, 0]);
+        // Signature algorithms and groups, so that it is the version that is wrong.
+        hello.extend([0, 16, 0, 13, 0, 4, 0, 2, 4, 3, 0, 10, 0, 4, 0, 2, 0, 0x17]);
         let len = u8::try_from(hello.len()).unwrap();
         let record = [&[0x16, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat();
         let mut stream = world.tcp().await;
