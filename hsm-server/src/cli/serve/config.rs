@@ -146,7 +146,11 @@ mod tests {
 
     #[test]
     fn a_member_that_nobody_knows_is_refused() {
-        for wrong in ["lisen = []", "[limits]\nbody = 1", "[rates]\nper-minute = 1"] {
+        for wrong in [
+            "lisen = []",
+            "[limits]\nbody = 1",
+            "[rates]\nper-minute = 1",
+        ] {
             let text = format!("{wrong}\n[[partition]]\nhosts = [\"a\"]\nhsm = \"soft:a\"\n");
             assert!(toml::from_str::<Config>(&text).is_err(), "{wrong}");
         }
