@@ -180,6 +180,13 @@ impl Line {
         if named.next().is_some() {
             return Err(bad_host("the request names more than one host"));
         }
+        // RFC 9113 section 8.3.1. In HTTP/1.1 the target counts, and the header is nothing beside it.
+        if head.version == Version::HTTP_2
+            && let Some(header) = head.headers.get(HOST)
+            && !header.as_bytes().eq_ignore_ascii_case(host)
+        {
+            return Err(bad_host("the request names one host and another"));
+        }
         if let Some((first, place)) = self.place.get()
             && **first == *host
         {

@@ -47,7 +47,7 @@ fn every_attack_is_in_the_document() {
         }
     }
     assert_eq!(
-        document.matches("::").count(),
+        document.matches(" | `").count(),
         found,
         "a test that is not there"
     );

