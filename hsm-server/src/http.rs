@@ -83,9 +83,14 @@ impl Line {
         }
     }
 
+    /// Whether a request is being worked on.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+
     /// Until when the connection may stay as it is.
     pub(crate) fn idle_until(&self, limits: &Limits) -> Instant {
-        if self.busy.load(Ordering::Acquire) > 0 {
+        if self.is_busy() {
             return Instant::now() + limits.idle_time;
         }
         match self.last.load(Ordering::Acquire) {

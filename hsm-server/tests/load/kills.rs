@@ -92,7 +92,7 @@ async fn a_change_is_not_repeated_after_a_restart() {
         .unwrap();
     let token = place.token("repeats").await;
     let http = place.http().build().unwrap();
-    let rotate = |instance: Option<String>| {
+    let rotate = |http: &reqwest::Client, instance: Option<String>| {
         let request = http
             .post(place.url("/keys/once/rotate?api-version=7.6"))
             .bearer_auth(&token)
@@ -102,17 +102,19 @@ async fn a_change_is_not_repeated_after_a_restart() {
             None => request.send(),
         }
     };
-    let first = rotate(None).await.unwrap();
+    let first = rotate(&http, None).await.unwrap();
     assert_eq!(first.status(), StatusCode::OK);
     let instance = first.headers()["hsm-instance"].to_str().unwrap().to_owned();
     let first: Value = first.json().await.unwrap();
-    let again = rotate(Some(instance.clone())).await.unwrap();
+    let again = rotate(&http, Some(instance.clone())).await.unwrap();
     let again: Value = again.json().await.unwrap();
     assert_eq!(again["key"]["kid"], first["key"]["kid"]);
     server.kill();
 
     let server = Served::start_again(&place);
-    let refused = rotate(Some(instance)).await.unwrap();
+    // Over a connection of its own.
+    let http = place.http().build().unwrap();
+    let refused = rotate(&http, Some(instance)).await.unwrap();
     assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
     drop(key);
     let admin = place.admin().await;

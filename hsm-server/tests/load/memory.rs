@@ -42,8 +42,7 @@ async fn work(server: &Served, prefix: &str, requests: usize) {
             for at in 0..requests / CONNECTIONS {
                 match at % 50 {
                     0 => {
-                        let mut tags = Tags::new();
-                        tags.insert("at", at.to_string()).unwrap();
+                        let tags = Tags::new([("at", at.to_string())]).unwrap();
                         let update = AttributesUpdate::new().tags(tags);
                         key.update(update).await.unwrap();
                     }
@@ -129,6 +128,7 @@ async fn the_gauges_are_back_at_zero_when_everybody_has_gone() {
         .unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let done = tokio::spawn(server.serve([listener], stopped));
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let read = async |name: &str| {
         let text = http

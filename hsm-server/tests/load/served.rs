@@ -176,11 +176,16 @@ impl Place {
     }
 
     pub(crate) fn http(&self) -> reqwest::ClientBuilder {
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let ca = std::fs::read(self.folder.join("ca.pem")).unwrap();
-        let ca = reqwest::Certificate::from_pem(&ca).unwrap();
-        reqwest::Client::builder().tls_certs_only([ca])
+        client(&self.folder)
     }
+}
+
+/// An HTTP client that trusts the CA in a development server's folder.
+pub(crate) fn client(folder: &Path) -> reqwest::ClientBuilder {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let ca = std::fs::read(folder.join("ca.pem")).unwrap();
+    let ca = reqwest::Certificate::from_pem(&ca).unwrap();
+    reqwest::Client::builder().tls_certs_only([ca])
 }
 
 pub(crate) fn credentials(token: &str) -> Credentials {

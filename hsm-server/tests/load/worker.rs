@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::{
-    AttributesUpdate, Clock, DataAction, ErrorKind, Hsm, KeyInfo, OpenOptions, Page, PageRequest,
-    Result, Session, SystemClock, Tags, audit,
+    AttributesUpdate, Clock, DataAction, ErrorKind, Hsm, KeyInfo, Page, PageRequest, Result,
+    Session, SystemClock, Tags, audit,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -53,7 +53,7 @@ pub(crate) struct Outcomes {
 pub(crate) struct Worker {
     number: usize,
     place: Place,
-    options: OpenOptions,
+    attempts: Option<u32>,
     token: Option<String>,
     keys: BTreeMap<String, Key>,
     tokens: BTreeSet<String>,
@@ -74,7 +74,7 @@ impl Worker {
         Self {
             number,
             place: place.clone(),
-            options: place.options(),
+            attempts: None,
             token,
             keys: BTreeMap::new(),
             tokens: BTreeSet::new(),
@@ -88,7 +88,7 @@ impl Worker {
     }
 
     pub(crate) fn trying_once(mut self) -> Self {
-        self.options = self.options.attempts(1);
+        self.attempts = Some(1);
         self
     }
 
@@ -99,7 +99,11 @@ impl Worker {
         gone_for_good: Arc<AtomicBool>,
         acknowledged: UnboundedSender<()>,
     ) -> Self {
-        let hsm = self.place.remote(self.options.clone()).await;
+        let options = match self.attempts {
+            Some(attempts) => self.place.options().attempts(attempts),
+            None => self.place.options(),
+        };
+        let hsm = self.place.remote(options).await;
         let mut session = None;
         while !stop.load(Ordering::Relaxed) {
             let here = match &session {
@@ -130,7 +134,7 @@ impl Worker {
                         self.apply(act, &name, &value, version);
                     }
                     // Whoever counts has counted enough.
-                    drop(acknowledged.send(()));
+                    let _ = acknowledged.send(());
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Unreachable => {
@@ -156,7 +160,7 @@ impl Worker {
                     kind @ (ErrorKind::StoreFailed | ErrorKind::AuditFailed) => {
                         self.outcomes.refused += 1;
                         *self.errors.entry(kind).or_default() += 1;
-                        drop(acknowledged.send(()));
+                        let _ = acknowledged.send(());
                     }
                     _ => panic!("{act:?} {name}: {error:?}"),
                 },
@@ -306,8 +310,7 @@ async fn perform(
             match act {
                 Act::Rotate => return Ok(Some(key.rotate().await?.to_string())),
                 Act::Tag => {
-                    let mut tags = Tags::new();
-                    tags.insert("last", value)?;
+                    let tags = Tags::new([("last", value)])?;
                     key.update(AttributesUpdate::new().tags(tags)).await?;
                 }
                 Act::Delete => {
