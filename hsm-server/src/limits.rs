@@ -79,7 +79,7 @@ pub(crate) const RETRY_AFTER_BUSY: u64 = 1;
 /// How long the server waits when the system has no file descriptors left for a new connection.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection that was idle too long may take to say goodbye.
+/// How long a connection without requests may take to say goodbye: one that was idle too long, or each when the server stops.
 pub(crate) const GOODBYE_TIME: Duration = Duration::from_secs(5);
 
 /// How often the files of the certificate are looked at.

@@ -347,16 +347,20 @@ async fn watched<C: Future>(
                     Ok(Phase::Finishing) => {
                         say_goodbye(connection.as_mut());
                         leaving = true;
+                        look.as_mut().reset(Instant::now() + GOODBYE_TIME);
                     }
                     _ => return,
                 }
             }
             () = look.as_mut() => {
                 let until = line.idle_until(limits);
-                if until > Instant::now() {
-                    look.as_mut().reset(until);
-                } else if leaving {
+                if leaving && !line.is_busy() {
+                    // A peer that is frozen does not say goodbye in turn.
                     return;
+                } else if leaving {
+                    look.as_mut().reset(Instant::now() + GOODBYE_TIME);
+                } else if until > Instant::now() {
+                    look.as_mut().reset(until);
                 } else {
                     say_goodbye(connection.as_mut());
                     leaving = true;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use hsm_core::{Error, ErrorKind, Space};
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_WRITE;
 
 use super::limits::{WRITE_LOCK_RETRY_AFTER, WRITE_LOCK_WAIT_MAX};
 
@@ -34,7 +35,9 @@ pub(crate) fn record_error(
 /// The error of a `COMMIT`: what reached the disk before it failed is not always known.
 pub(crate) fn commit_error(store: &str, source: rusqlite::Error) -> Error {
     match Cause::of(&source) {
-        Cause::Full | Cause::Locked | Cause::ReadOnly => store_error(store, source),
+        Cause::Full | Cause::Locked | Cause::ReadOnly | Cause::Unwritten => {
+            store_error(store, source)
+        }
         Cause::Broken | Cause::Other => Error::new(
             ErrorKind::Unknown,
             format!("{store}: the transaction may or may not have been committed"),
@@ -51,6 +54,8 @@ enum Cause {
     Locked,
     Other,
     ReadOnly,
+    /// The system refused a write: a quota is used up, mostly. The mark of a commit is written last, so there is none.
+    Unwritten,
 }
 
 impl Cause {
@@ -70,6 +75,7 @@ impl Cause {
                 ErrorCode::DiskFull => Self::Full,
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Locked,
                 ErrorCode::ReadOnly => Self::ReadOnly,
+                _ if error.extended_code == SQLITE_IOERR_WRITE => Self::Unwritten,
                 _ => Self::Other,
             },
             _ => Self::Other,
@@ -89,6 +95,9 @@ fn failed(cause: Cause, store: &str, source: rusqlite::Error) -> Error {
             WRITE_LOCK_WAIT_MAX.as_secs()
         ),
         Cause::ReadOnly => format!("{store} is read-only"),
+        Cause::Unwritten => {
+            format!("{store} cannot be written; is a quota or a limit of the system reached?")
+        }
         Cause::Broken | Cause::Other => {
             format!("{store} cannot be opened, read or written: {source}")
         }
@@ -98,4 +107,24 @@ fn failed(cause: Cause, store: &str, source: rusqlite::Error) -> Error {
         return error.with_retry_after(WRITE_LOCK_RETRY_AFTER);
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_is_refused_is_no_commit_and_a_sync_that_fails_may_be_one() {
+        let failed = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        for (code, kind) in [
+            (ffi::SQLITE_FULL, ErrorKind::StoreFailed),
+            (ffi::SQLITE_IOERR_WRITE, ErrorKind::StoreFailed),
+            (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unknown),
+            (ffi::SQLITE_IOERR, ErrorKind::Unknown),
+        ] {
+            assert_eq!(commit_error("it", failed(code)).kind(), kind, "{code}");
+        }
+    }
 }
