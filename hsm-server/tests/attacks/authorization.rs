@@ -218,7 +218,7 @@ async fn finding_users_by_logging_in() {
     let world = World::new().await;
     world.session.create_user("known", PASSWORD).await.unwrap();
     let mut answers = Vec::new();
-    for user in ["known", "never", "no name!", ""] {
+    for user in ["known", "never", "n"] {
         let body = json!({ "user": user, "password": "wrong password" }).to_string();
         let answer = world
             .send(request("POST", "/hsm/v1/sessions", "", "", body))
