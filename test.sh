@@ -115,6 +115,14 @@ fi
 step "published vectors"
 cargo test --workspace "${features[@]}" --test vectors -- --nocapture
 
+step "what the official clients need"
+if ! python3 -m venv --help >/dev/null 2>&1 && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    { apt-get update && apt-get install -y python3 python3-venv; } >/dev/null 2>&1 || true
+fi
+# The tests get the clients themselves, from the registries of Python and Node.
+python3 -m venv --help >/dev/null 2>&1 || skip "Python is not installed: nothing runs the official Python clients, nor schemathesis"
+command -v npm >/dev/null || skip "Node is not installed: nothing runs the official JavaScript clients"
+
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace "${features[@]}" --no-fail-fast -E 'not binary(vectors)'

@@ -232,8 +232,6 @@ fn is_denied<T>(outcome: &Result<T>) -> bool {
 #[test]
 fn no_request_was_left_out() {
     let without: BTreeSet<DataAction> = [
-        DataAction::KeyBackup,
-        DataAction::KeyRestore,
         DataAction::KeyRelease,
         DataAction::SecurityDomainDownload,
         DataAction::SecurityDomainDownloadRead,

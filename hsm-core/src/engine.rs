@@ -286,7 +286,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// A session for a principal that the caller has authenticated: how a server turns its identities into sessions.
+    /// A session for a principal that the caller has authenticated: how a server turns its identities into sessions. It is of
+    /// no use while a user of that name is disabled.
     ///
     /// # Errors
     ///

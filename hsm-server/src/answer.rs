@@ -60,12 +60,21 @@ impl Outcome {
         self
     }
 
-    /// Whether a repetition is to be answered in the same way. If not, nothing happened, and it may now.
+    /// Whether a repetition is to be answered in the same way. If not, nothing happened, and it may now. Refusals are not kept:
+    /// who may change nothing must not push out what was answered to others.
     pub(crate) fn is_final(&self) -> bool {
         self.retry_after.is_none()
             && !matches!(
                 self.failure,
-                Some(ErrorKind::Unauthenticated | ErrorKind::Unreachable)
+                Some(
+                    ErrorKind::Unauthenticated
+                        | ErrorKind::Unreachable
+                        | ErrorKind::Denied
+                        | ErrorKind::InvalidInput
+                        | ErrorKind::LimitExceeded
+                        | ErrorKind::NotFound
+                        | ErrorKind::Unsupported
+                )
             )
     }
 
@@ -76,17 +85,6 @@ impl Outcome {
             retry_after: None,
             failure: None,
         }
-    }
-
-    /// A body that holds a secret. It is wiped when it was sent.
-    pub(crate) fn secret(status: StatusCode, body: zeroize::Zeroizing<Vec<u8>>) -> Self {
-        struct Wiped(zeroize::Zeroizing<Vec<u8>>);
-        impl AsRef<[u8]> for Wiped {
-            fn as_ref(&self) -> &[u8] {
-                &self.0
-            }
-        }
-        Self::json(status, Bytes::from_owner(Wiped(body)))
     }
 
     pub(crate) fn into_answer(self) -> Answer {
@@ -245,6 +243,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_what_may_have_changed_something_is_kept_for_repetitions() {
+        let is_final = |kind| Outcome::error(&Error::new(kind, "why")).is_final();
+        for refusal in [
+            ErrorKind::Denied,
+            ErrorKind::InvalidInput,
+            ErrorKind::NotFound,
+            ErrorKind::Unauthenticated,
+        ] {
+            assert!(!is_final(refusal), "{refusal:?}");
+        }
+        for answer in [ErrorKind::Unknown, ErrorKind::Conflict] {
+            assert!(is_final(answer), "{answer:?}");
+        }
+        assert!(Outcome::json(StatusCode::OK, "").is_final());
+    }
 
     proptest! {
         #[test]

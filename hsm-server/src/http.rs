@@ -12,12 +12,12 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use hsm_client::{Algorithm, Error, ErrorKind, Result, Session};
-use hsm_core::Response;
 use hsm_core::audit::RequestId;
+use hsm_core::{Request, Response};
 use hsm_wire::{Buffers, EngineRoute, Misrouted, Reply, Route, ServerRoute};
-use http::header::HOST;
+use http::header::{CONNECTION, CONTENT_ENCODING, HOST};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ use crate::Partition;
 use crate::answer::{self, Answer, Ids, Outcome};
 use crate::authority::Authority;
 use crate::idempotency::{Fingerprint, Known, Slot};
-use crate::identity::{Caller, Peer, Refusal};
+use crate::identity::{Caller, Identities, Peer, Refusal};
 use crate::limits::{Limits, RETRY_AFTER_BUSY, SMALL_BODY_LEN};
 use crate::partition::host_name;
 use crate::server::Shared;
@@ -109,6 +109,8 @@ impl Line {
         let _busy = Busy::new(self, started);
         let ids = Ids::of(request.headers(), shared.next_id());
         let mut seen = Seen::default();
+        let (head, body) = request.into_parts();
+        let mut body = Some(body);
         let mut answer = match shared.requests.enter() {
             None => Outcome::problem(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -117,11 +119,18 @@ impl Line {
             )
             .retry_after(RETRY_AFTER_BUSY)
             .into_answer(),
-            Some(_pass) => match caught(self.answer(request, &ids, &mut seen)).await {
+            Some(_pass) => match caught(self.answer(&head, &mut body, &ids, &mut seen)).await {
                 Some(Ok(answer) | Err(answer)) => answer,
                 None => mistake().into_answer(),
             },
         };
+        if let Some(body) = body
+            && !self.is_drained(body).await
+            && head.version < Version::HTTP_2
+        {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
         answer::finish(&mut answer, &ids, &shared.constants);
         let took = started.elapsed();
         shared
@@ -134,11 +143,11 @@ impl Line {
     /// `Err` is an answer as well: one that ends the line early.
     async fn answer(
         &self,
-        request: http::Request<Incoming>,
+        head: &Parts,
+        body: &mut Option<Incoming>,
         ids: &Ids,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
-        let (head, body) = request.into_parts();
         let (path, query) = (head.uri.path(), head.uri.query());
         let route = Route::parse(&head.method, path, query);
         if let Ok(route) = &route {
@@ -148,17 +157,17 @@ impl Line {
         if let Ok(Route::Server(route @ (ServerRoute::Health | ServerRoute::Ready))) = &route {
             return Ok(self.shared.health(*route));
         }
-        let place = self.place(&head)?;
+        let place = self.place(head)?;
         seen.place = Some(place.clone());
         match route {
-            Ok(Route::Engine(route)) => self.engine(&place, route, &head, body, ids, seen).await,
-            Ok(Route::Server(route)) => self.own(&place, route, &head, body, seen).await,
+            Ok(Route::Engine(route)) => self.engine(&place, route, head, body, ids, seen).await,
+            Ok(Route::Server(route)) => self.own(&place, route, head, body, seen).await,
             Ok(Route::NotYet(what)) => {
                 self.caller(&place, &head.headers, seen).await?;
                 Err(Outcome::from(Reply::not_yet(what)).into_answer())
             }
             Err(misrouted) => match &self.shared.authority {
-                Some(authority) => self.authority(authority, &head, body, misrouted).await,
+                Some(authority) => self.authority(authority, head, body, misrouted).await,
                 None => self.misrouted(misrouted),
             },
             Ok(_) => Err(not_found()),
@@ -175,6 +184,13 @@ impl Line {
         };
         if named.next().is_some() {
             return Err(bad_host("the request names more than one host"));
+        }
+        // RFC 9113 section 8.3.1. In HTTP/1.1 the target counts, and the header is nothing beside it.
+        if head.version == Version::HTTP_2
+            && let Some(header) = head.headers.get(HOST)
+            && !header.as_bytes().eq_ignore_ascii_case(host)
+        {
+            return Err(bad_host("the request names one host and another"));
         }
         if let Some((first, place)) = self.place.get()
             && **first == *host
@@ -236,16 +252,23 @@ impl Line {
         place: &Arc<Place>,
         route: EngineRoute,
         head: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         ids: &Ids,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
-        let caller = self.caller(place, &head.headers, seen).await?;
+        let mut caller = self.caller(place, &head.headers, seen).await?;
+        if is_password_change(&route) && !caller.has_logged_in() {
+            // In a session that cannot have timed out, so that below only the old password can be what was wrong.
+            self.shared.identities.ended(&caller);
+            place.partition.forget(caller.principal());
+            caller = self.caller(place, &head.headers, seen).await?;
+        }
         self.shared
             .rates
             .principal(place.partition.number(), caller.principal())
             .map_err(|error| Outcome::error(&error).into_answer())?;
         self.check_instance(&head.headers)?;
+        check_encoding(&head.headers)?;
         let scratch = self.read(body, self.shared.limits.body_len).await?;
         let job = Job {
             session: caller.session.clone(),
@@ -256,7 +279,7 @@ impl Line {
             algorithm: None,
         };
         let (mut job, mut outcome) = self.run(job, head).await?;
-        if outcome.failure == Some(ErrorKind::Unauthenticated) {
+        if outcome.status == StatusCode::UNAUTHORIZED {
             // The session has timed out since it was last used. Whoever asks is known all the same, or is asked again.
             self.shared.identities.ended(&caller);
             place.partition.forget(caller.principal());
@@ -316,7 +339,10 @@ impl Line {
         let task = tokio::spawn(async move {
             let outcome = caught(job.run(&shared)).await.unwrap_or_else(mistake);
             if let Some((slot, sender)) = known {
-                if !outcome.is_final() {
+                // A wrong old password counts towards a lock-out: once.
+                let counted = is_password_change(&job.route)
+                    && outcome.failure == Some(ErrorKind::Unauthenticated);
+                if !outcome.is_final() && !counted {
                     shared.answers.forget(&slot);
                 }
                 sender.send_replace(Some(outcome.clone()));
@@ -350,7 +376,7 @@ impl Line {
         place: &Place,
         route: ServerRoute,
         head: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         seen: &mut Seen,
     ) -> std::result::Result<Answer, Answer> {
         let shared = &self.shared;
@@ -360,20 +386,25 @@ impl Line {
                 Outcome::json(StatusCode::OK, hsm_wire::openapi(&place.base).to_string())
             }
             ServerRoute::Login => {
+                check_encoding(&head.headers)?;
                 let scratch = self.read(body, shared.limits.open_body_len).await?;
                 let login = shared
                     .identities
-                    .login(&place.partition, &scratch.body, &place.base)
+                    .login(&place.partition, &self.peer, &scratch.body, &place.base)
                     .await;
-                Outcome::secret(
-                    StatusCode::CREATED,
-                    login.map_err(|refusal| self.refused(refusal))?,
-                )
+                let body = login.map_err(|refusal| self.refused(refusal))?;
+                Reply::new(StatusCode::CREATED, body).into()
             }
             ServerRoute::WhoAmI => {
-                let caller = self.caller(place, &head.headers, seen).await?;
-                let who = shared.identities.who_am_i(&place.partition, &caller);
-                Outcome::json(StatusCode::OK, who)
+                let mut caller = self.caller(place, &head.headers, seen).await?;
+                // The engine knows whether it is still so: a kept session may have ended.
+                let asked = caller.session.call(Request::GetSettings).await;
+                if asked.is_err_and(|error| error.kind() == ErrorKind::Unauthenticated) {
+                    self.shared.identities.ended(&caller);
+                    place.partition.forget(caller.principal());
+                    caller = self.caller(place, &head.headers, seen).await?;
+                }
+                Reply::new(StatusCode::OK, Identities::who_am_i(&caller)).into()
             }
             ServerRoute::Logout => {
                 let caller = self.caller(place, &head.headers, seen).await?;
@@ -407,7 +438,7 @@ impl Line {
         &self,
         authority: &Authority,
         head: &Parts,
-        body: Incoming,
+        body: &mut Option<Incoming>,
         misrouted: Misrouted,
     ) -> std::result::Result<Answer, Answer> {
         let scratch = self.read(body, self.shared.limits.open_body_len).await?;
@@ -428,9 +459,38 @@ impl Line {
         })
     }
 
+    /// Takes a body away that nobody wanted, if it is small. A client that has sent it, or is about to, takes the
+    /// connection for one that it can use again: it must not find it closed.
+    async fn is_drained(&self, mut body: Incoming) -> bool {
+        let small = SMALL_BODY_LEN as u64;
+        if body.is_end_stream() {
+            return true;
+        }
+        if body.size_hint().exact().is_none_or(|len| len > small) {
+            return false;
+        }
+        let draining = async {
+            while let Some(frame) = body.frame().await {
+                if frame.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let drained = timeout(self.shared.limits.body_time, draining).await;
+        drained.unwrap_or(false)
+    }
+
     /// Reads a body of at most `max` bytes.
-    async fn read(&self, body: Incoming, max: usize) -> std::result::Result<Scratch, Answer> {
+    async fn read(
+        &self,
+        body: &mut Option<Incoming>,
+        max: usize,
+    ) -> std::result::Result<Scratch, Answer> {
         let mut scratch = self.spare.lock().pop().unwrap_or_default();
+        let Some(body) = body.take() else {
+            return Ok(scratch);
+        };
         if body.is_end_stream() {
             return Ok(scratch);
         }
@@ -487,7 +547,11 @@ impl Line {
             }
             if len > scratch.body.capacity() {
                 // Not announced: twice the room each time, and all that there may be once it is a large body.
-                let room = if len > SMALL_BODY_LEN { max } else { len * 2 };
+                let room = if len * 2 > SMALL_BODY_LEN {
+                    max
+                } else {
+                    len * 2
+                };
                 scratch.take_room(room, &self.shared)?;
             }
             scratch.body.extend_from_slice(&data);
@@ -625,6 +689,12 @@ fn changes(route: &EngineRoute) -> bool {
     !uses && route.endpoint().method != "GET"
 }
 
+/// Whether the engine refuses a request as that of nobody not only when its session has ended, but also for a wrong old
+/// password. It must not be carried out twice then.
+fn is_password_change(route: &EngineRoute) -> bool {
+    matches!(route, EngineRoute::ChangePassword { .. })
+}
+
 /// That a request is being worked on.
 struct Busy<'l>(&'l Line);
 
@@ -672,17 +742,32 @@ async fn repeated(mut answer: watch::Receiver<Option<Outcome>>) -> Option<Outcom
     answer.wait_for(Option::is_some).await.ok()?.clone()
 }
 
+/// A body is read as it is. What says to be packed would be one thing to us and another to whoever stands between.
+fn check_encoding(headers: &HeaderMap) -> std::result::Result<(), Answer> {
+    let mut named = headers.get_all(CONTENT_ENCODING).iter();
+    if named.all(|name| name.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Outcome::problem(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "UnsupportedMediaType",
+        "a body is sent without Content-Encoding",
+    )
+    .into_answer())
+}
+
 /// The header `Idempotency-Key`.
 fn idempotency_key(headers: &HeaderMap) -> std::result::Result<Option<u128>, Answer> {
-    let Some(value) = headers.get(answer::IDEMPOTENCY_KEY) else {
+    let mut values = headers.get_all(answer::IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
     match answer::parse_uuid(value.as_bytes()) {
-        Some(key) => Ok(Some(key)),
-        None => Err(Outcome::problem(
+        Some(key) if values.next().is_none() => Ok(Some(key)),
+        _ => Err(Outcome::problem(
             StatusCode::BAD_REQUEST,
             "BadParameter",
-            "the header Idempotency-Key is a UUID",
+            "the header Idempotency-Key is one UUID",
         )
         .into_answer()),
     }

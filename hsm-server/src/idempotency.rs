@@ -49,6 +49,9 @@ struct Entry {
     answer: watch::Receiver<Option<Outcome>>,
 }
 
+/// A queue that is no longer than this is not looked through.
+const QUEUE_LEN_MIN: usize = 64;
+
 /// What to do with a request.
 #[derive(Debug)]
 pub(crate) enum Known {
@@ -103,6 +106,13 @@ impl Answers {
 
 impl Kept {
     fn forget_old(&mut self, now: Instant, time: Duration, max: usize) {
+        // What was forgotten meanwhile leaves the queue at its end only, unless there is more of it than of the rest.
+        if self.by_age.len() > 2 * self.by_slot.len() + QUEUE_LEN_MIN {
+            let by_slot = &self.by_slot;
+            self.by_age.retain(|(since, slot)| {
+                by_slot.get(slot).is_some_and(|entry| entry.since == *since)
+            });
+        }
         while let Some((since, slot)) = self.by_age.front() {
             let is_old = now.duration_since(*since) >= time;
             let gone = self
@@ -183,6 +193,21 @@ mod tests {
         tokio::time::advance(Duration::from_secs(600)).await;
         new(answers.look_up(&slot("app", 1), [1; 32]));
         assert_eq!(answers.len(), 1);
+    }
+
+    #[test]
+    fn what_came_to_nothing_takes_up_no_memory() {
+        let answers = Answers::new(10, Duration::from_secs(600));
+        let _first = new(answers.look_up(&slot("app", 0), [1; 32]));
+        for key in 1..10_000 {
+            new(answers.look_up(&slot("eve", key), [1; 32]));
+            answers.forget(&slot("eve", key));
+        }
+        assert!(answers.kept.lock().by_age.len() <= 2 * QUEUE_LEN_MIN);
+        assert!(matches!(
+            answers.look_up(&slot("app", 0), [1; 32]),
+            Known::Repeated(_)
+        ));
     }
 
     #[test]

@@ -17,14 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hsm_client::{Session, SystemClock};
-use hsm_core::{Algorithm, Clock, Credentials, Error, ErrorKind, Principal, Result, limits};
+use hsm_core::{
+    Algorithm, Clock, Credentials, Error, ErrorKind, Principal, Result, SecretBytes, limits,
+};
+use hsm_wire::Body;
+use hsm_wire::server::{LoginBody, SessionBody, WhoAmIBody};
 use http::{HeaderMap, HeaderValue};
 use quick_cache::sync::Cache;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde::Deserialize;
-use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::partition::Partition;
 
@@ -32,6 +33,7 @@ mod bearer;
 mod certificate;
 mod challenge;
 mod config;
+mod guesses;
 mod jwt;
 mod oidc;
 mod refusal;
@@ -43,6 +45,7 @@ mod unix;
 use bearer::Bearer;
 use certificate::Certificates;
 use challenge::Challenge;
+use guesses::Guesses;
 use jwt::{ALGORITHMS, Jwt, Names};
 use oidc::{Issuer, Keys, Verified};
 use session_token::{KeptSessions, SESSION_TOKENS_MAX, TokenHash, hash};
@@ -103,6 +106,11 @@ impl Caller {
         self.session.principal()
     }
 
+    /// Whether there was a login, whose session cannot be had again without a password.
+    pub(crate) fn has_logged_in(&self) -> bool {
+        matches!(self.proof, Proof::SessionToken(_))
+    }
+
     /// How the principal was proved, for logs and metrics.
     pub(crate) fn method(&self) -> &'static str {
         self.proof.label()
@@ -150,6 +158,7 @@ pub struct Identities {
     unix: UnixPeers,
     session_tokens: KeptSessions,
     api_tokens: KeptSessions,
+    guesses: Guesses,
     verified: Cache<TokenHash, Verified>,
 }
 
@@ -165,6 +174,7 @@ impl Default for Identities {
             unix: UnixPeers::default(),
             session_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
             api_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
+            guesses: Guesses::new(clock.clone()),
             verified: Cache::new(VERIFIED_MAX),
             clock,
         }
@@ -185,6 +195,7 @@ impl Identities {
             unix: UnixPeers::new(&config.unix)?,
             session_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
             api_tokens: KeptSessions::new(clock.clone(), SESSION_TOKENS_MAX),
+            guesses: Guesses::new(clock.clone()),
             clock,
             ..Self::default()
         })
@@ -223,7 +234,7 @@ impl Identities {
         base: &str,
     ) -> Result<Caller, Refusal> {
         let found = match Bearer::of(headers) {
-            Ok(Some(bearer)) => self.of_token(partition, bearer).await,
+            Ok(Some(bearer)) => self.of_token(partition, peer, bearer).await,
             Ok(None) => self.of_connection(partition, peer).await,
             Err(reason) => Err(reason.into()),
         };
@@ -248,15 +259,10 @@ impl Identities {
     pub(crate) async fn login(
         &self,
         partition: &Partition,
+        peer: &Peer,
         body: &[u8],
         base: &str,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Login {
-            user: String,
-            password: String,
-        }
+    ) -> Result<Body, Refusal> {
         let refuse = |refusal: Refusal| {
             tracing::info!(
                 reason = refusal.reason.label(),
@@ -265,21 +271,21 @@ impl Identities {
             );
             refusal.with_challenge(|reason| self.header(partition, base, reason))
         };
-        let login: Login = serde_json::from_slice(body).map_err(|_| {
-            let error = Error::new(
-                ErrorKind::InvalidInput,
-                "the body is {\"user\": \"…\", \"password\": \"…\"}",
-            );
-            refuse(Refusal::engine(&error, Reason::Password))
-        })?;
-        let password = Zeroizing::new(login.password);
-        let session = self
-            .log_in(partition, &login.user, &password)
+        let LoginBody { user, password } = LoginBody::read(body)
+            .map_err(|error| refuse(Refusal::engine(&error, Reason::Password)))?;
+        self.guesses.check(peer).map_err(refuse)?;
+        self.sweep();
+        let session = partition
+            .hsm()
+            .login_with(Credentials::Password { user, password })
             .await
-            .map_err(refuse)?;
+            .map_err(|error| {
+                refuse(self.guessed(peer, Refusal::engine(&error, Reason::Password)))
+            })?;
         let kept = session_token::new_token().and_then(|token| {
             let hash = hash(partition.host(), &token);
-            self.session_tokens.keep(hash, session.clone())?;
+            self.session_tokens
+                .keep(partition.host(), hash, session.clone())?;
             Ok(token)
         });
         let token = match kept {
@@ -289,45 +295,21 @@ impl Identities {
                 return Err(refuse(Refusal::engine(&error, Reason::Ended)));
             }
         };
-        let answer = json!({
-            "principal": session.principal().as_str(),
-            "idleSeconds": limits::SESSION_IDLE_MAX.as_secs(),
-            "lifetimeSeconds": limits::SESSION_LIFETIME_MAX.as_secs(),
-        });
-        // By hand, so that the token is in no buffer that is not wiped.
-        let mut text = Zeroizing::new(Vec::with_capacity(512));
-        text.extend_from_slice(b"{\"token\":\"");
-        text.extend_from_slice(token.as_bytes());
-        text.extend_from_slice(b"\",");
-        text.extend_from_slice(&answer.to_string().as_bytes()[1..]);
-        Ok(text)
-    }
-
-    /// Logs a user in with a password. Names that cannot be a user's are answered as wrong passwords are.
-    pub(crate) async fn log_in(
-        &self,
-        partition: &Partition,
-        user: &str,
-        password: &Zeroizing<String>,
-    ) -> Result<Session, Refusal> {
-        let credentials =
-            Credentials::password(user, password.as_bytes()).map_err(|_| Reason::Password)?;
-        partition
-            .hsm()
-            .login_with(credentials)
-            .await
-            .map_err(|error| Refusal::engine(&error, Reason::Password))
+        let answer = SessionBody {
+            token: SecretBytes::copy_from(token.as_bytes()),
+            principal: session.principal().clone(),
+            expires: self.clock.now() + limits::SESSION_LIFETIME_MAX,
+        };
+        Ok(answer.write())
     }
 
     /// `GET /hsm/v1/sessions/current`: the answer's body.
-    pub(crate) fn who_am_i(&self, partition: &Partition, caller: &Caller) -> Vec<u8> {
-        json!({
-            "principal": caller.principal().as_str(),
-            "method": caller.method(),
-            "partition": partition.host(),
-        })
-        .to_string()
-        .into_bytes()
+    pub(crate) fn who_am_i(caller: &Caller) -> Body {
+        let answer = WhoAmIBody {
+            principal: caller.principal().clone(),
+            method: caller.method().to_owned(),
+        };
+        answer.write()
     }
 
     /// `DELETE /hsm/v1/sessions/current`. Ends the session of a session token; other proofs are not the server's to end,
@@ -349,7 +331,29 @@ impl Identities {
         }
     }
 
-    async fn of_token(&self, partition: &Partition, bearer: Bearer<'_>) -> Result<Caller, Refusal> {
+    /// Counts what the engine has written down as a refusal.
+    fn guessed(&self, peer: &Peer, refusal: Refusal) -> Refusal {
+        if matches!(
+            refusal.reason,
+            Reason::Ended | Reason::Password | Reason::LockedOut
+        ) {
+            self.guesses.wrong(peer);
+        }
+        refusal
+    }
+
+    /// Lets go of sessions that nobody will use again: the engine has room for a number of them, and does not know which.
+    fn sweep(&self) {
+        self.session_tokens.sweep();
+        self.api_tokens.sweep();
+    }
+
+    async fn of_token(
+        &self,
+        partition: &Partition,
+        peer: &Peer,
+        bearer: Bearer<'_>,
+    ) -> Result<Caller, Refusal> {
         match bearer {
             Bearer::Session(token) => {
                 let hash = hash(partition.host(), token);
@@ -359,7 +363,7 @@ impl Identities {
                     proof: Proof::SessionToken(hash),
                 })
             }
-            Bearer::Api(token) => self.of_api_token(partition, token).await,
+            Bearer::Api(token) => self.of_api_token(partition, peer, token).await,
             Bearer::Jwt(token) => {
                 let principal = self.of_jwt(partition, token).await?;
                 self.of_principal(partition, &principal, Proof::Issuer)
@@ -368,19 +372,26 @@ impl Identities {
         }
     }
 
-    async fn of_api_token(&self, partition: &Partition, token: &str) -> Result<Caller, Refusal> {
+    async fn of_api_token(
+        &self,
+        partition: &Partition,
+        peer: &Peer,
+        token: &str,
+    ) -> Result<Caller, Refusal> {
         let hash = hash(partition.host(), token);
         let proof = Proof::ApiToken(hash);
         if let Some(session) = self.api_tokens.find(&hash) {
             return Ok(Caller { session, proof });
         }
+        self.guesses.check(peer)?;
+        self.sweep();
         let session = partition
             .hsm()
             .login_with(Credentials::token(token))
             .await
-            .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
+            .map_err(|error| self.guessed(peer, Refusal::engine(&error, Reason::Ended)))?;
         self.api_tokens
-            .keep(hash, session.clone())
+            .keep(partition.host(), hash, session.clone())
             .map_err(|error| Refusal::engine(&error, Reason::Ended))?;
         Ok(Caller { session, proof })
     }
@@ -433,6 +444,7 @@ impl Identities {
         principal: &Principal,
         proof: Proof,
     ) -> Result<Caller, Refusal> {
+        self.sweep();
         let session = partition
             .session_of(principal)
             .await

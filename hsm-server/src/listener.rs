@@ -300,7 +300,11 @@ fn http1(limits: &Limits) -> http1::Builder {
         .header_read_timeout(None)
         .max_header_size(limits.header_len)
         .max_buf_size(limits.header_len.max(64 << 10))
-        .pipeline_flush(true);
+        // Nothing is held back: an answer would be lost when what is behind its request is malformed, the 400 or 431 as
+        // well, and those of a client that asks and never reads would pile up without end.
+        .pipeline_flush(false)
+        // An answer is one write, as one TLS record.
+        .writev(false);
     if limits.header_count != HYPER_HEADER_COUNT {
         builder.max_headers(limits.header_count);
     }

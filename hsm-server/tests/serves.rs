@@ -1,4 +1,5 @@
 //! A server answers over HTTP/1.1, HTTP/2 and a Unix socket, keeps its limits and partitions apart, and stops in order.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -234,6 +235,82 @@ async fn a_body_beyond_the_limit_is_not_read() {
     server.stop().await;
 }
 
+/// Its room grows with it, up to the limit, and all of that counts.
+#[tokio::test]
+async fn a_body_of_a_length_that_is_not_announced_counts_as_large_once_it_may_become_so() {
+    let mut limits = Limits::default();
+    limits.body_len = 1 << 20;
+    limits.bodies_len = 128 << 10;
+    let server = Running::start(|builder| builder.limits(limits)).await;
+    let token = server.token(&server.client(), "localhost").await;
+    let socket = server.folder.path().join("socket");
+    let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let head = format!(
+        "PUT /hsm/v1/users/app HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let chunk = format!("400\r\n{}\r\n", " ".repeat(1024));
+    // Its end is not sent: the room of 62 KiB is used up, and that for more is not there.
+    let request = format!("{head}{}", chunk.repeat(63));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(str::from_utf8(&status).unwrap(), "HTTP/1.1 503");
+    server.stop().await;
+}
+
+/// The engine says of it what it says of a session that has ended.
+#[tokio::test]
+async fn a_wrong_old_password_counts_once_and_ends_no_session() {
+    let server = Running::start(|builder| builder).await;
+    let client = server.client();
+    let token = server.token(&client, "localhost").await;
+    let change = async |token: &str, old: &str| {
+        let body = json!({"old": old, "new": "another password"});
+        let request = client
+            .post(server.url("/hsm/v1/password"))
+            .bearer_auth(token);
+        let request = request.body(body.to_string());
+        request.send().await.unwrap().status()
+    };
+    let expires = std::time::SystemTime::now() + std::time::Duration::from_secs(24 * 60 * 60);
+    let expires = expires
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis();
+    let made = client
+        .put(server.url("/hsm/v1/tokens/nightly"))
+        .bearer_auth(&token)
+        .body(
+            json!({"principal": "admin", "expires": u64::try_from(expires).unwrap()}).to_string(),
+        );
+    let made = made.send().await.unwrap();
+    let text = made.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let api_token = body["token"].as_str().expect(&text).to_owned();
+    for _ in 1..hsm_client::limits::LOGIN_FREE_FAILURES {
+        assert_eq!(
+            change(&api_token, "a wrong password").await,
+            StatusCode::FORBIDDEN
+        );
+    }
+    for token in [&token, &api_token] {
+        assert_eq!(
+            change(token, "a wrong password").await,
+            StatusCode::FORBIDDEN
+        );
+        let who = client
+            .get(server.url("/hsm/v1/sessions/current"))
+            .bearer_auth(token);
+        assert_eq!(who.send().await.unwrap().status(), StatusCode::OK);
+    }
+    // FREE + 1 were wrong: now, and not before, there is a wait.
+    assert_eq!(
+        change(&token, PASSWORD).await,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_principal_beyond_its_rate_is_told_to_wait() {
     let mut rates = Rates::default();
@@ -291,6 +368,43 @@ async fn a_unix_socket_answers_and_a_stop_closes_it() {
     server.stop().await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
+}
+
+/// Official clients send a body after its head, and use a connection again for which nobody told them not to.
+#[tokio::test]
+async fn a_refusal_leaves_the_connection_of_a_small_body_open_and_says_that_it_closes_another() {
+    let server = Running::start(|builder| builder).await;
+    let socket = server.folder.path().join("socket");
+    let connect = async || tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let health = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let head = |len: usize| {
+        format!("POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len}\r\n\r\n")
+    };
+    let mut stream = connect().await;
+    stream.write_all(head(2).as_bytes()).await.unwrap();
+    // By the time that this is answered, the server has seen the head.
+    let mut other = connect().await;
+    other.write_all(health).await.unwrap();
+    other.read_exact(&mut [0; 15]).await.unwrap();
+    stream.write_all(b"{}").await.unwrap();
+    stream.write_all(health).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(br#"{"status":"ok"}"#) {
+        let read = stream.read_buf(&mut said).await.unwrap();
+        assert!(read > 0, "closed after {}", String::from_utf8_lossy(&said));
+    }
+    assert!(said.starts_with(b"HTTP/1.1 404"));
+
+    let mut stream = connect().await;
+    stream.write_all(head(1 << 20).as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.starts_with("HTTP/1.1 404") && said.contains("connection: close"),
+        "{said}"
+    );
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -117,7 +117,14 @@ pub(crate) fn reply(route: &R, result: Result<Response>, base: &str) -> Reply {
         {
             return Reply::new(StatusCode::OK, crypto::verified(false));
         }
-        (_, Err(error)) => return Reply::error(&error),
+        // The old password was wrong: whoever asks is known all the same, and need not show another token.
+        (R::ChangePassword { .. }, Err(error)) if error.kind() == ErrorKind::Unauthenticated => {
+            return Reply {
+                status: StatusCode::FORBIDDEN,
+                ..Reply::error(&error)
+            };
+        }
+        (_, Err(error)) => return error::reply_to(route, &error),
         (_, Ok(response)) => response,
     };
     let body = match (route, response) {
@@ -163,7 +170,7 @@ pub(crate) fn reply(route: &R, result: Result<Response>, base: &str) -> Reply {
         (R::GetRoleDefinition { id, .. }, Response::RoleDefinitions(roles)) => {
             match roles.iter().find(|role| role.id == *id) {
                 Some(role) => role::definition(role),
-                None => return Reply::error(&not_found("role definition")),
+                None => return error::reply_to(route, &not_found("role definition")),
             }
         }
         (R::ListRoleDefinitions { role_name, .. }, Response::RoleDefinitions(roles)) => {
@@ -176,7 +183,7 @@ pub(crate) fn reply(route: &R, result: Result<Response>, base: &str) -> Reply {
         (R::GetRoleAssignment { id, .. }, Response::RoleAssignments(assignments)) => {
             match assignments.iter().find(|assignment| assignment.id == *id) {
                 Some(assignment) => role::assignment(assignment),
-                None => return Reply::error(&not_found("role assignment")),
+                None => return error::reply_to(route, &not_found("role assignment")),
             }
         }
         (R::ListRoleAssignments { assigned_to, .. }, Response::RoleAssignments(assignments)) => {
@@ -190,7 +197,7 @@ pub(crate) fn reply(route: &R, result: Result<Response>, base: &str) -> Reply {
         (R::GetSetting { setting } | R::UpdateSetting { setting }, Response::Partition(info)) => {
             match partition::setting(&info, setting) {
                 Some(body) => body,
-                None => return Reply::error(&not_found("setting")),
+                None => return error::reply_to(route, &not_found("setting")),
             }
         }
         (_, Response::Partition(info)) => partition::partition(&info),

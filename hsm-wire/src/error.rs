@@ -104,15 +104,65 @@ const KEY_STATE_CODES: [&str; 4] = [
 ];
 
 pub(crate) fn reply(error: &Error) -> Reply {
+    let (status, code, inner) = codes(error);
+    answer(error, status, code, inner)
+}
+
+/// As [`reply`], where what was asked says more than the kind. Our client reads the same kind from it.
+pub(crate) fn reply_to(route: &EngineRoute, error: &Error) -> Reply {
+    use EngineRoute as R;
+    let (mut status, mut code, inner) = codes(error);
+    match (error.kind(), route) {
+        // What is damaged is what the caller sent.
+        (ErrorKind::Damaged, R::RestoreKey {}) => {
+            (status, code) = (StatusCode::BAD_REQUEST, "BadParameter");
+        }
+        (ErrorKind::NotFound, route) => code = not_found(route),
+        _ => {}
+    }
+    answer(error, status, code, inner)
+}
+
+/// The code for what is not there.
+fn not_found(route: &EngineRoute) -> &'static str {
+    use EngineRoute as R;
+    match route {
+        R::GetRoleDefinition { .. }
+        | R::PutRoleDefinition { .. }
+        | R::DeleteRoleDefinition { .. }
+        // An assignment is of a definition that must be there.
+        | R::PutRoleAssignment { .. }
+        | R::CreateRoleAssignment {} => "RoleDefinitionNotFound",
+        R::GetRoleAssignment { .. } | R::DeleteRoleAssignment { .. } => "RoleAssignmentNotFound",
+        R::GetSetting { .. } | R::UpdateSetting { .. } => "SettingNotFound",
+        R::UpdateUser { .. } | R::DeleteUser { .. } => "UserNotFound",
+        R::DeleteToken { .. } => "TokenNotFound",
+        R::ReadAudit { .. } => "StreamNotFound",
+        _ => "KeyNotFound",
+    }
+}
+
+/// Status, code and inner code of an error.
+fn codes(error: &Error) -> (StatusCode, &'static str, &'static str) {
     let row = TABLE.iter().find(|(kind, ..)| *kind == error.kind());
-    let (_, status, code, inner) = row.unwrap_or(&TABLE[TABLE.len() - 1]);
+    let (_, status, code, inner) = *row.unwrap_or(&TABLE[TABLE.len() - 1]);
+    // What tools look for to find out whether recovering would help.
+    let recoverable =
+        error.kind() == ErrorKind::Conflict && error.message().contains(" is soft-deleted");
+    match recoverable {
+        true => (status, code, "ObjectIsDeletedButRecoverable"),
+        false => (status, code, inner),
+    }
+}
+
+fn answer(error: &Error, status: StatusCode, code: &str, inner: &str) -> Reply {
     let message = match error.kind() {
         ErrorKind::Denied => denied(error.message()),
         kind if error.message().is_empty() => kind.describe().to_owned(),
         _ => error.message().to_owned(),
     };
     let wait = error.retry_after();
-    let mut reply = write(*status, code, &message, Some(inner), wait);
+    let mut reply = write(status, code, &message, Some(inner), wait);
     reply.retry_after = wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
     reply
 }

@@ -687,3 +687,98 @@ fn bad_bodies_are_refused_and_the_member_is_named() {
     let unknown = format!(r#"{{"alg":"RS256","value":"YQ","x":{}}}"#, deep(64));
     assert!(sign.request(unknown.as_bytes(), &mut buffers).is_ok());
 }
+
+#[test]
+fn a_refusal_says_what_it_is_about_and_our_client_reads_its_kind() {
+    let role =
+        "/providers/Microsoft.Authorization/roleDefinitions/00000000-0000-0000-0000-000000000001";
+    let assignment = "/keys/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-000000000001";
+    let deleted = "key a is soft-deleted; recover or purge it, or choose another name";
+    let cases = [
+        (
+            Method::GET,
+            "/keys/a",
+            ErrorKind::NotFound,
+            "",
+            404,
+            "KeyNotFound",
+            "NotFound",
+        ),
+        (
+            Method::GET,
+            role,
+            ErrorKind::NotFound,
+            "",
+            404,
+            "RoleDefinitionNotFound",
+            "NotFound",
+        ),
+        (
+            Method::DELETE,
+            assignment,
+            ErrorKind::NotFound,
+            "",
+            404,
+            "RoleAssignmentNotFound",
+            "NotFound",
+        ),
+        (
+            Method::GET,
+            "/settings/a",
+            ErrorKind::NotFound,
+            "",
+            404,
+            "SettingNotFound",
+            "NotFound",
+        ),
+        (
+            Method::POST,
+            "/keys/a/create",
+            ErrorKind::Conflict,
+            deleted,
+            409,
+            "Conflict",
+            "ObjectIsDeletedButRecoverable",
+        ),
+        (
+            Method::POST,
+            "/keys/a/create",
+            ErrorKind::Conflict,
+            "taken",
+            409,
+            "Conflict",
+            "Conflict",
+        ),
+        // What the caller sent is damaged, not the server.
+        (
+            Method::POST,
+            "/keys/restore",
+            ErrorKind::Damaged,
+            "",
+            400,
+            "BadParameter",
+            "Damaged",
+        ),
+        (
+            Method::GET,
+            "/keys/a",
+            ErrorKind::Damaged,
+            "",
+            500,
+            "InternalServerError",
+            "Damaged",
+        ),
+    ];
+    for (method, path, kind, message, status, code, inner) in cases {
+        let route = route(method, path);
+        let reply = route.reply(Err(Error::new(kind, message)), "https://localhost");
+        assert_eq!(reply.status, status, "{path}");
+        let body: Value = serde_json::from_slice(reply.body.as_bytes()).unwrap();
+        assert_eq!(body["error"]["code"], code, "{path}");
+        assert_eq!(body["error"]["innererror"]["code"], inner, "{path}");
+        let read = route
+            .response(reply.status, reply.body.as_bytes())
+            .unwrap_err();
+        assert_eq!(read.kind(), kind, "{path}");
+    }
+}

@@ -24,6 +24,10 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// Longest wait between two attempts, unless the server asks for a longer one.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// A change that may have been carried out is repeated within this time of the first attempt only: a server knows it again
+/// for ten minutes.
+pub(super) const CHANGE_REPEATED_WITHIN: Duration = Duration::from_secs(5 * 60);
+
 /// How a remote HSM is called.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use super::auth::{Bearer, Challenge, Challenges, Tokens};
 use super::cache::{Cache, Found, of_one_version};
 use super::options::{RemoteOptions, Verify};
-use super::retry::{Limits, Repeat, Timer, backoff, random, random_id};
+use super::retry::{CHANGE_REPEATED_WITHIN, Limits, Repeat, Timer, backoff, random, random_id};
 use super::runtime::Runtime;
 use super::sources::retry_after;
 use super::transport::{Answer, Failed, Peer, Sent, Transport};
@@ -166,7 +166,16 @@ impl Session for RemoteSession {
             return verified.map(|()| Response::Done);
         }
         let _changing = self.cache.changing(&request);
-        self.send(id, request).await
+        let own_password = matches!(request, Request::ChangePassword { .. });
+        let result = self.send(id, request).await;
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::Unauthenticated
+            && !own_password
+        {
+            // A token that is good again later opens another session.
+            self.ended.store(true, Ordering::Release);
+        }
+        result
     }
 
     async fn logout(&self) {
@@ -514,19 +523,20 @@ impl Remote {
             if failed.happened == Happened::Perhaps && ask.repeat == Repeat::ByKey {
                 happened = Happened::Perhaps;
             }
-            let safe = match (failed.happened, ask.repeat, &instance) {
-                // A change that may have been carried out has the key and the instance in its headers already.
-                (Happened::No, ..) | (_, Repeat::Harmless, _) => true,
-                (Happened::Perhaps, Repeat::ByKey, Some(instance)) => {
-                    headers.insert(IF_INSTANCE, HeaderValue::clone(instance));
-                    true
-                }
-                (Happened::Perhaps, Repeat::ByKey, None) => false,
-            };
             let left = self.limits.call.saturating_sub(start.elapsed());
             let wait = match failed.error.retry_after() {
                 Some(wait) => wait,
                 None => backoff(attempts, random()?),
+            };
+            let safe = match (happened, ask.repeat, &instance) {
+                // A change that may have been carried out has the key and the instance in its headers already.
+                (Happened::No, ..) | (_, Repeat::Harmless, _) => true,
+                (Happened::Perhaps, Repeat::ByKey, Some(instance)) => {
+                    headers.insert(IF_INSTANCE, HeaderValue::clone(instance));
+                    // The server does not know it again for ever.
+                    start.elapsed().saturating_add(wait) < CHANGE_REPEATED_WITHIN
+                }
+                (Happened::Perhaps, Repeat::ByKey, None) => false,
             };
             if !failed.again || !safe || attempts >= self.limits.attempts || wait >= left {
                 return Err(self.told(failed.error, happened));
@@ -753,14 +763,14 @@ fn judge<T>(
         Ok(done) => return Ok(Ok(done)),
         Err(error) => error,
     };
+    let error = match (error.retry_after(), wait) {
+        (None, Some(wait)) => error.with_retry_after(wait),
+        _ => error,
+    };
     let happened = match status {
         StatusCode::TOO_MANY_REQUESTS if when_throttled == Throttled::Wait => Happened::No,
         StatusCode::SERVICE_UNAVAILABLE => Happened::Perhaps,
         _ => return Ok(Err(error)),
-    };
-    let error = match (error.retry_after(), wait) {
-        (None, Some(wait)) => error.with_retry_after(wait),
-        _ => error,
     };
     Err(Attempt {
         error,

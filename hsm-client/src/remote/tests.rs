@@ -1,5 +1,4 @@
 //! A remote HSM against a peer that does what a script says: refuses, cuts, stalls, answers nonsense.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod peer;
 
@@ -230,6 +229,21 @@ fn a_change_that_may_have_happened_is_never_called_unreachable() {
     let session = client.log_in();
     assert_eq!(kind(call(&session, change())), ErrorKind::Unknown);
     assert_eq!(client.timer.waits().len(), 3, "it was tried again");
+}
+
+/// After ten minutes the server would take the repetition for a new request.
+#[test]
+fn a_change_that_may_have_happened_is_not_repeated_when_the_server_has_forgotten_it() {
+    let later = Act::raw(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 700\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+    );
+    let peer = ScriptedPeer::start([who(), later, Act::ours(200, DELETED)]);
+    let client = Client::with(&peer, |options| {
+        options.limits.call = Duration::from_secs(60 * 60);
+    });
+    let session = client.log_in();
+    assert_eq!(kind(call(&session, change())), ErrorKind::Unknown);
+    assert_eq!(peer.seen().len(), 2, "it was not repeated");
 }
 
 #[test]
@@ -732,7 +746,7 @@ fn signatures_are_verified_here_after_one_fetch() {
     // And where the server is to verify, it does.
     let peer = ScriptedPeer::start([who(), Act::ours(200, r#"{"value":false}"#)]);
     let client = Client::with(&peer, |options| {
-        options.verify = super::options::Verify::There
+        options.verify = super::options::Verify::There;
     });
     let session = client.log_in();
     assert_eq!(

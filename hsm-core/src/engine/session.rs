@@ -199,7 +199,10 @@ impl EngineSession {
             }
         }
         let (current, reason) = match &self.proof {
-            Proof::Caller => (true, ""),
+            Proof::Caller => (
+                self.engine.is_not_disabled(&self.principal).await?,
+                "the user is disabled; let an administrator enable it",
+            ),
             Proof::Password { epoch } => (
                 self.engine.user_is_current(&self.principal, *epoch).await?,
                 "the user was disabled, deleted or given a new password; log in again",

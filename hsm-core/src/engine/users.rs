@@ -124,6 +124,11 @@ impl Engine {
         Ok(record.is_some_and(|record| record.enabled && record.epoch == epoch))
     }
 
+    /// Whether a principal that somebody else has authenticated is no user, or one who is not kept out.
+    pub(super) async fn is_not_disabled(&self, principal: &Principal) -> Result<bool> {
+        self.view(|view| may_log_in(view, principal)).await
+    }
+
     pub(super) async fn create_user(
         &self,
         asked: Asked<'_>,

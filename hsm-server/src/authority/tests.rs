@@ -39,7 +39,7 @@ impl World {
         let identities = Identities::new(&IdentityConfig::default(), clock.clone()).unwrap();
         Self {
             identities: authority.trusted_by(identities).unwrap(),
-            partition: Partition::new(vec!["dev.localhost".into()], users, 100),
+            partition: Partition::new(0, vec!["dev.localhost".into()], users, 100),
             authority,
             clock,
         }

@@ -272,7 +272,14 @@ impl Keys {
                 return Err(Reason::UnknownKey);
             }
         }
-        self.refresh(clock).await;
+        if self.may_try(clock) {
+            // A task of its own: with a request that is given up, the only attempt for a while would go as well.
+            let (keys, clock) = (self.clone(), clock.clone());
+            drop(tokio::spawn(async move { keys.refresh(&clock).await }).await);
+        } else {
+            // Somebody may be reading them now.
+            drop(self.turn.lock().await);
+        }
         if !self.are_good(clock) {
             return Err(Reason::IssuerUnreachable);
         }

@@ -1,10 +1,13 @@
 //! [`Refusal`]: an answer to a request whose sender is not known, and the reason, which only logs and metrics hear.
 
 use hsm_core::{Error, ErrorKind};
+use hsm_wire::{Body, Reply};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Bytes;
 use serde_json::json;
+
+use crate::limits::RETRY_AFTER_BUSY;
 
 /// Why somebody was refused. For logs and metrics: what the client hears says less.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -162,10 +165,10 @@ pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     /// The status.
     pub(crate) status: StatusCode,
-    /// `error.code` of the body.
-    pub(crate) code: &'static str,
     /// `error.message` of the body.
     pub(crate) message: String,
+    /// The whole body, where the engine's error is told.
+    pub(crate) body: Option<Body>,
     /// `WWW-Authenticate`, with 401.
     pub(crate) challenge: Option<HeaderValue>,
     /// `Retry-After`, in seconds.
@@ -175,29 +178,23 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// What the engine said to a login, or to a principal that was authenticated.
     pub(crate) fn engine(error: &Error, unauthenticated: Reason) -> Self {
-        let retry_after = error
-            .retry_after()
-            .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let reason = match error.kind() {
             ErrorKind::Unauthenticated | ErrorKind::NotFound | ErrorKind::Denied => unauthenticated,
             ErrorKind::LockedOut => Reason::LockedOut,
             _ => Reason::Engine,
         };
         let mut refusal = Self::from(reason);
-        refusal.retry_after = retry_after;
-        if reason == Reason::Engine {
-            let (status, code) = match error.kind() {
-                ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, "BadParameter"),
-                ErrorKind::LimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "Throttled"),
-                ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "NotSupported"),
-                ErrorKind::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-                _ => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),
-            };
-            refusal.status = status;
-            refusal.code = code;
+        if matches!(reason, Reason::Engine | Reason::LockedOut) {
+            // As the engine's errors are answered everywhere, so that our client reads the same kind.
+            let reply = Reply::error(error);
+            refusal.status = reply.status;
+            refusal.retry_after = reply.retry_after;
             refusal.message = error.message().to_owned();
-            if status == StatusCode::TOO_MANY_REQUESTS {
-                refusal.retry_after = refusal.retry_after.or(Some(1));
+            refusal.body = Some(reply.body);
+            if error.kind() == ErrorKind::LimitExceeded {
+                // Too many sessions: some will end.
+                refusal.status = StatusCode::TOO_MANY_REQUESTS;
+                refusal.retry_after = Some(RETRY_AFTER_BUSY);
             }
         }
         refusal
@@ -213,18 +210,28 @@ impl Refusal {
 
     /// The answer, in the form of all errors of the API.
     pub(crate) fn into_response(self) -> Response<Bytes> {
-        let inner = match self.message.split_once(": ") {
-            Some((code, _)) if code.starts_with("AKV") => code,
-            _ => self.reason.label(),
-        };
-        let body = json!({
-            "error": {
-                "code": self.code,
-                "message": self.message,
-                "innererror": { "code": inner },
+        let body = match self.body {
+            Some(body) => Bytes::copy_from_slice(body.as_bytes()),
+            None => {
+                let inner = match self.message.split_once(": ") {
+                    Some((code, _)) if code.starts_with("AKV") => code,
+                    _ => self.reason.label(),
+                };
+                let code = match self.status {
+                    StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+                    _ => "Unauthorized",
+                };
+                let error = json!({
+                    "error": {
+                        "code": code,
+                        "message": self.message,
+                        "innererror": { "code": inner },
+                    }
+                });
+                error.to_string().into()
             }
-        });
-        let mut response = Response::new(body.to_string().into());
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json; charset=utf-8");
@@ -241,16 +248,16 @@ impl Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        let (status, code) = match reason {
-            Reason::LockedOut => (StatusCode::TOO_MANY_REQUESTS, "Throttled"),
-            Reason::IssuerUnreachable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-            _ => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+        let status = match reason {
+            Reason::LockedOut => StatusCode::TOO_MANY_REQUESTS,
+            Reason::IssuerUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
         };
         Self {
             reason,
             status,
-            code,
             message: reason.message().to_owned(),
+            body: None,
             challenge: None,
             retry_after: None,
         }

@@ -31,10 +31,18 @@ pub(crate) fn hash(partition: &str, token: &str) -> TokenHash {
     hash.finalize().into()
 }
 
+/// Most sessions of one principal in one partition. Those used least leave first: a single user must not take up all that
+/// there are.
+pub(crate) const SESSION_TOKENS_OF_ONE_MAX: usize = 256;
+
+/// Sessions that have ended are looked for this often at most.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A session of an engine, and how long it can still be one.
 #[derive(Debug)]
 struct Kept {
     session: Session,
+    partition: Box<str>,
     /// On the clock that nobody sets.
     opened: Duration,
     /// In milliseconds.
@@ -42,9 +50,10 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(session: Session, now: Duration) -> Self {
+    fn new(partition: &str, session: Session, now: Duration) -> Self {
         Self {
             session,
+            partition: partition.into(),
             opened: now,
             last_used: AtomicU64::new(millis(now)),
         }
@@ -72,6 +81,8 @@ pub(crate) struct KeptSessions {
     clock: Arc<dyn Clock>,
     kept: RwLock<HashMap<TokenHash, Kept>>,
     max: usize,
+    /// In milliseconds.
+    swept: AtomicU64,
 }
 
 impl KeptSessions {
@@ -80,6 +91,7 @@ impl KeptSessions {
             clock,
             kept: RwLock::default(),
             max,
+            swept: AtomicU64::new(0),
         }
     }
 
@@ -97,10 +109,35 @@ impl KeptSessions {
         None
     }
 
-    /// Keeps a session. Those that have ended make room.
-    pub(crate) fn keep(&self, hash: TokenHash, session: Session) -> Result<()> {
+    /// Gives the sessions that have ended back to the engine, which counts those that are open. To be called before another
+    /// is opened.
+    pub(crate) fn sweep(&self) {
+        let now = self.clock.monotonic();
+        let swept = self.swept.load(Ordering::Relaxed);
+        if millis(now).saturating_sub(swept) < millis(SWEEP_INTERVAL) {
+            return;
+        }
+        self.swept.store(millis(now), Ordering::Relaxed);
+        self.kept.write().retain(|_, kept| kept.is_alive(now));
+    }
+
+    /// Keeps a session of a partition. Those that have ended make room, and the one that its principal used least if there
+    /// are many of the same principal.
+    pub(crate) fn keep(&self, partition: &str, hash: TokenHash, session: Session) -> Result<()> {
         let now = self.clock.monotonic();
         let mut kept = self.kept.write();
+        let of_same = kept.iter().filter(|(_, kept)| {
+            *kept.partition == *partition && kept.session.principal() == session.principal()
+        });
+        let mut of_same: Vec<_> = of_same
+            .map(|(hash, kept)| (kept.last_used.load(Ordering::Relaxed), *hash))
+            .collect();
+        if of_same.len() >= SESSION_TOKENS_OF_ONE_MAX {
+            of_same.sort_unstable();
+            for (_, oldest) in &of_same[..=of_same.len() - SESSION_TOKENS_OF_ONE_MAX] {
+                kept.remove(oldest);
+            }
+        }
         if kept.len() >= self.max {
             kept.retain(|_, kept| kept.is_alive(now));
         }
@@ -113,7 +150,7 @@ impl KeptSessions {
                 ),
             ));
         }
-        kept.insert(hash, Kept::new(session, now));
+        kept.insert(hash, Kept::new(partition, session, now));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use hsm_client::{BuiltInRole, Hsm, PageRequest, Scope, Setup, UserUpdate};
 use hsm_testkit::ManualClock;
 use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -318,10 +318,7 @@ async fn a_request_without_a_token_is_challenged() {
         .await
         .unwrap_err();
     assert_eq!(refusal.reason, Reason::Missing);
-    assert_eq!(
-        (refusal.status.as_u16(), refusal.code),
-        (401, "Unauthorized")
-    );
+    assert_eq!(refusal.status.as_u16(), 401);
     assert!(
         refusal.message.starts_with("AKV10000"),
         "{}",
@@ -732,6 +729,30 @@ async fn an_unknown_key_is_looked_for_but_not_at_every_request() {
     assert_eq!(world.issuer.asked(), 2);
 }
 
+/// A stranger names a key that nobody knows and hangs up. The keys are read once in a while only: were that to end with the
+/// request, strangers could keep new keys out.
+#[tokio::test]
+async fn a_request_that_is_given_up_does_not_keep_new_keys_out() {
+    let world = World::new().await;
+    world.ask_with(json!({})).await.unwrap();
+    world.clock.advance(Duration::from_secs(REFETCH));
+    world.issuer.publish(&["es256", "new"]).await;
+    let header = json!({ "alg": "ES256", "kid": "nobody's", "typ": "JWT" });
+    let forged = format!("{}.AAAA", unsigned(&header, &world.claims()));
+    tokio::select! {
+        biased;
+        _ = world.ask(&forged) => panic!("nothing can have come yet"),
+        () = std::future::ready(()) => {}
+    }
+    let header = json!({ "alg": "ES256", "kid": "new", "typ": "JWT" });
+    let claims = world.claims();
+    let token = world
+        .issuer
+        .sign("new", Algorithm::Es256, &header, &claims)
+        .await;
+    assert_eq!(world.ask(&token).await.as_deref(), Ok(ALICE));
+}
+
 #[tokio::test]
 async fn a_key_that_the_issuer_drops_takes_its_tokens_with_it() {
     let world = World::new().await;
@@ -814,10 +835,10 @@ async fn a_session_token_is_the_users_until_logout_and_of_one_partition() {
         .caller(&world.a, &tcp(), &bearer(&token), BASE)
         .await
         .unwrap();
-    let who: Value = serde_json::from_slice(&world.identities.who_am_i(&world.a, &caller)).unwrap();
+    let who: Value = serde_json::from_slice(Identities::who_am_i(&caller).as_bytes()).unwrap();
     assert_eq!(
         who,
-        json!({ "principal": "admin", "method": "session_token", "partition": "a.hsm.example" })
+        json!({ "principal": "admin", "method": "session_token" })
     );
     world.identities.logout(&caller).await;
     assert_eq!(world.ask(&token).await, Err(Reason::Ended));
@@ -853,6 +874,64 @@ async fn a_session_token_ends_with_its_session() {
     assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
     world.identities.ended(&caller);
     assert_eq!(world.ask(&token).await, Err(Reason::Ended));
+}
+
+/// Sessions that ended by themselves would fill the engine, for good: nobody asks for them again.
+#[tokio::test]
+async fn sessions_that_nobody_uses_any_more_are_given_back() {
+    let world = World::new().await;
+    let admin = world.a.hsm().login("admin", PASSWORD).await.unwrap();
+    admin.create_user("app", PASSWORD).await.unwrap();
+    let expires = world.clock.now() + Duration::from_secs(30 * 24 * 60 * 60);
+    let (token, _) = admin
+        .create_token("nightly", "build-server", expires)
+        .await
+        .unwrap();
+    login(&world, "app", PASSWORD).await.unwrap();
+    world
+        .ask(std::str::from_utf8(token.expose()).unwrap())
+        .await
+        .unwrap();
+    world
+        .clock
+        .advance(limits::SESSION_IDLE_MAX + Duration::from_secs(1));
+    login(&world, "admin", PASSWORD).await.unwrap();
+    assert_eq!(world.identities.session_tokens.len(), 1);
+    assert_eq!(world.identities.api_tokens.len(), 0);
+}
+
+#[tokio::test]
+async fn one_user_does_not_take_up_all_sessions() {
+    const MANY: usize = session_token::SESSION_TOKENS_OF_ONE_MAX;
+    let world = World::new().await;
+    let kept = KeptSessions::new(world.clock.clone(), 10 * MANY);
+    let session = async |partition: &Partition, name: &str| {
+        let principal = Principal::new(name).unwrap();
+        partition.session_of(&principal).await.unwrap()
+    };
+    let keep = |partition: &Partition, session: &Session, number: usize| {
+        let hash = hash(
+            partition.host(),
+            &format!("{} {number}", session.principal()),
+        );
+        kept.keep(partition.host(), hash, session.clone()).unwrap();
+        hash
+    };
+    let eve = session(&world.a, "eve").await;
+    let others = [
+        keep(&world.a, &session(&world.a, "app").await, 0),
+        keep(&world.b, &session(&world.b, "eve").await, 0),
+    ];
+    let mut hashes = Vec::new();
+    for number in 0..=MANY {
+        world.clock.advance(Duration::from_millis(1));
+        hashes.push(keep(&world.a, &eve, number));
+    }
+    assert_eq!(kept.len(), others.len() + MANY);
+    assert!(kept.find(&hashes[0]).is_none());
+    for hash in others.iter().chain(&hashes[1..]) {
+        assert!(kept.find(hash).is_some());
+    }
 }
 
 #[tokio::test]
@@ -897,15 +976,47 @@ async fn an_api_token_stands_for_its_principal_until_it_is_deleted() {
     assert_eq!(world.identities.api_tokens.len(), 0);
 }
 
+/// Each wrong token is in the audit log, which strangers could make as long as they like.
+#[tokio::test]
+async fn who_shows_one_wrong_token_after_the_other_is_told_to_wait() {
+    let world = World::new().await;
+    let admin = world.a.hsm().login("admin", PASSWORD).await.unwrap();
+    let expires = world.clock.now() + Duration::from_secs(30 * 24 * 60 * 60);
+    let (token, _) = admin
+        .create_token("nightly", "build-server", expires)
+        .await
+        .unwrap();
+    let token = std::str::from_utf8(token.expose()).unwrap();
+    assert_eq!(world.ask(token).await.as_deref(), Ok("build-server"));
+    let wrong = format!("{}{}", bearer::API_PREFIX, "A".repeat(64));
+    let headers = bearer(&wrong);
+    let from = async |peer: &Peer| {
+        let caller = world.identities.caller(&world.a, peer, &headers, BASE);
+        caller.await.unwrap_err()
+    };
+    for _ in 0..guesses::GUESSES_MAX {
+        assert_eq!(from(&tcp()).await.reason, Reason::Ended);
+    }
+    let refusal = from(&tcp()).await;
+    assert_eq!(refusal.reason, Reason::LockedOut);
+    assert!((1..=60).contains(&refusal.retry_after.unwrap()));
+    // Nobody else is: neither who is known already nor who is elsewhere.
+    assert_eq!(world.ask(token).await.as_deref(), Ok("build-server"));
+    let elsewhere = Peer::Tcp {
+        address: ([127, 0, 0, 2], 1).into(),
+        certificate: None,
+    };
+    assert_eq!(from(&elsewhere).await.reason, Reason::Ended);
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(from(&tcp()).await.reason, Reason::Ended);
+}
+
 #[tokio::test]
 async fn a_wrong_password_says_nothing_and_many_lock_out() {
     let world = World::new().await;
     let wrong = login(&world, "admin", "wrong password").await.unwrap_err();
     let nobody = login(&world, "nobody", "wrong password").await.unwrap_err();
-    let no_name = login(&world, "not a name!", "wrong password")
-        .await
-        .unwrap_err();
-    for refusal in [&wrong, &nobody, &no_name] {
+    for refusal in [&wrong, &nobody] {
         assert_eq!(
             (refusal.reason, refusal.status.as_u16()),
             (Reason::Password, 401)
@@ -920,26 +1031,26 @@ async fn a_wrong_password_says_nothing_and_many_lock_out() {
         last = login(&world, "admin", "wrong password").await.unwrap_err();
     }
     assert_eq!(
-        (last.reason, last.status.as_u16(), last.code),
-        (Reason::LockedOut, 429, "Throttled")
+        (last.reason, last.status.as_u16()),
+        (Reason::LockedOut, 429)
     );
     assert!(last.retry_after.unwrap() >= 1);
     assert!(last.challenge.is_none());
     let body = world
         .identities
-        .login(&world.a, b"{\"user\":\"admin\"}", BASE)
+        .login(&world.a, &tcp(), b"{\"user\":\"admin\"}", BASE)
         .await
         .unwrap_err();
-    assert_eq!((body.status.as_u16(), body.code), (400, "BadParameter"));
+    assert_eq!(body.status.as_u16(), 400);
 }
 
 async fn login(world: &World, user: &str, password: &str) -> Result<String, Refusal> {
     let body = json!({ "user": user, "password": password }).to_string();
     let answer = world
         .identities
-        .login(&world.a, body.as_bytes(), BASE)
+        .login(&world.a, &tcp(), body.as_bytes(), BASE)
         .await?;
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let answer: Value = serde_json::from_slice(answer.as_bytes()).unwrap();
     assert_eq!(answer["principal"], user);
     let token = answer["token"].as_str().unwrap().to_owned();
     assert!(token.starts_with("hsm_s_") && token.len() == 49, "{token}");

@@ -119,7 +119,7 @@ impl SessionBody {
 pub struct WhoAmIBody {
     /// Whom the token or connection stands for.
     pub principal: Principal,
-    /// How that was found out: `session`, `token`, `issuer`, `certificate`, `peer`.
+    /// How that was found out: `session_token`, `api_token`, `issuer`, `certificate`, `unix`.
     pub method: String,
 }
 

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use hsm_client::{CryptoProvider, Hsm, OpenOptions, SoftDevice, SystemClock};
-use hsm_server::{Identities, IdentityConfig, Limits, Listener, Server, Tls, TlsFiles};
+use hsm_server::{Identities, IdentityConfig, Limits, Listener, Rates, Server, Tls, TlsFiles};
 use serde::Deserialize;
+use tokio::net::TcpListener;
 
 use crate::cli::Result;
 use crate::cli::failure::Failure;
@@ -24,10 +25,14 @@ pub(super) struct Config {
     sockets: Vec<PathBuf>,
     /// What `x-ms-keyvault-region` answers.
     region: Option<String>,
+    /// Where metrics are read over plain HTTP: an address that only those who may read them reach.
+    metrics: Option<SocketAddr>,
     tls: Option<TlsConfig>,
     partition: Vec<PartitionConfig>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    rates: Rates,
     #[serde(default)]
     identity: IdentityConfig,
 }
@@ -72,7 +77,14 @@ impl Config {
         let clock = std::sync::Arc::new(SystemClock::default());
         let mut builder = Server::builder()
             .limits(self.limits)
+            .rates(self.rates)
             .identities(Identities::new(&self.identity, clock)?);
+        if let Some(address) = self.metrics {
+            let listener = TcpListener::bind(address).await.map_err(|source| {
+                Failure::io(&format!("the address of the metrics, {address},"), &source)
+            })?;
+            builder = builder.metrics(listener);
+        }
         if let Some(region) = self.region {
             builder = builder.region(region);
         }
@@ -112,5 +124,35 @@ impl PartitionConfig {
             options = options.device(SoftDevice::options(CryptoProvider::AwsLc).approved_only());
         }
         Ok(Hsm::open_with(&self.hsm, options).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_read_and_names_every_table() {
+        let text = include_str!("../../../example.toml");
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.partition.len(), 2);
+        assert_eq!(config.identity.issuer.len(), 1);
+        assert_eq!(config.identity.certificate.len(), 1);
+        assert_eq!(config.identity.unix.len(), 1);
+        // What it says of limits is what holds without it.
+        assert_eq!(config.limits, Limits::default());
+        assert!(config.metrics.is_some() && config.tls.is_some());
+    }
+
+    #[test]
+    fn a_member_that_nobody_knows_is_refused() {
+        for wrong in [
+            "lisen = []",
+            "[limits]\nbody = 1",
+            "[rates]\nper-minute = 1",
+        ] {
+            let text = format!("{wrong}\n[[partition]]\nhosts = [\"a\"]\nhsm = \"soft:a\"\n");
+            assert!(toml::from_str::<Config>(&text).is_err(), "{wrong}");
+        }
     }
 }

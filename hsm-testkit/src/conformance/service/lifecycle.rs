@@ -327,7 +327,10 @@ pub async fn keys_are_switched_off_and_on(make: impl AsyncFn() -> ServiceUnderTe
     // Key Vault's clients make a key that is not enabled, and enable it when its time has come.
     let mut new = new_key(KeyType::EcP256, SIGN);
     new.pre_activation = true;
-    let waiting = ok(caller.try_create("waiting-too", new).await, "a key in waiting");
+    let waiting = ok(
+        caller.try_create("waiting-too", new).await,
+        "a key in waiting",
+    );
     let update = AttributesUpdate::new().enabled(true);
     let info = ok(caller.update(waiting.key(), update).await, "enable it");
     assert_eq!(info.attributes.state, State::Active);

@@ -136,18 +136,15 @@ pub async fn wrong_tokens_look_alike(make: impl AsyncFn() -> ServiceUnderTest) {
     };
     let half = token.len() / 2;
     let longer = [&token[..], b"A"].concat();
-    for wrong in [
-        &wrong_secret[..],
-        &foreign,
-        &token[..half],
-        &longer,
-        b"",
-        b"\xff",
-    ] {
+    for wrong in [&wrong_secret[..], &foreign, &token[..half], &longer] {
         match opened.show(wrong).await {
             Ok(_) => panic!("a wrong token logs in"),
             Err(error) => refusals.push((error.kind(), error.to_string())),
         }
+    }
+    // These may not even fit into a header.
+    for wrong in [&b""[..], b"\xff"] {
+        fails(opened.show(wrong).await.map(drop), OUT, "no token at all");
     }
     assert_eq!(refusals[0].0, ErrorKind::Unauthenticated);
     refusals.dedup();
