@@ -113,7 +113,10 @@ impl Worker {
                     Err(error) => {
                         let may_be = matches!(
                             error.kind(),
-                            ErrorKind::Unreachable | ErrorKind::Unknown | ErrorKind::AuditFailed
+                            ErrorKind::Unreachable
+                                | ErrorKind::Unknown
+                                | ErrorKind::StoreFailed
+                                | ErrorKind::AuditFailed
                         );
                         assert!(may_be, "a login failed: {error:?}");
                         if gone_for_good.load(Ordering::Relaxed) {
