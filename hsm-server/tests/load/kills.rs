@@ -80,7 +80,7 @@ async fn what_16_clients_were_told_is_true_after_each_kill() {
 }
 
 /// The repetition of a change that a server has answered, at the server that was started after it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_not_repeated_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = Served::start(folder.path());

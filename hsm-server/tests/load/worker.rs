@@ -111,8 +111,13 @@ impl Worker {
                 None => match self.log_in(&hsm).await {
                     Ok(new) => session.insert(new),
                     Err(error) => {
-                        let may_be =
-                            matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Unknown);
+                        let may_be = matches!(
+                            error.kind(),
+                            ErrorKind::Unreachable
+                                | ErrorKind::Unknown
+                                | ErrorKind::StoreFailed
+                                | ErrorKind::AuditFailed
+                        );
                         assert!(may_be, "a login failed: {error:?}");
                         if gone_for_good.load(Ordering::Relaxed) {
                             return self;
