@@ -36,7 +36,12 @@ impl Failure {
 
     /// Whether the TPM refused what was loaded or sent, rather than failed.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Code(code) if code.remedy() == Remedy::None)
+        matches!(self, Self::Code(code) if code.is_about_input() && code.remedy() == Remedy::None && !code.is_unauthorized())
+    }
+
+    /// Whether an authorization, or the HMAC of the session, was wrong.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Code(code) if code.is_unauthorized())
     }
 }
 

@@ -4,7 +4,7 @@
 use hmac::Mac;
 use hsm_core::key::KeyMaterial;
 use hsm_core::limits::KEY_MATERIAL_LEN_MAX;
-use hsm_core::{Error, ErrorKind, KeyFamily, KeySpec, KeyType, Result, SecretBytes};
+use hsm_core::{Error, ErrorKind, KeySpec, KeyType, Result, SecretBytes};
 use pkcs8::DecodePrivateKey;
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::EncodeRsaPrivateKey;

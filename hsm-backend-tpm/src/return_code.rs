@@ -54,6 +54,16 @@ impl ReturnCode {
         }
     }
 
+    /// Whether the TPM says that an authorization, or the HMAC of a session, is wrong.
+    pub(crate) fn is_unauthorized(self) -> bool {
+        matches!(self.base(), Some(TpmRcBase::AuthFail | TpmRcBase::BadAuth))
+    }
+
+    /// Whether the TPM names a handle, parameter or session that is at fault (format one), rather than its own state.
+    pub(crate) fn is_about_input(self) -> bool {
+        self.0 & tpm2_protocol::data::TPM_RC_FMT1 != 0
+    }
+
     fn decoded(self) -> Option<TpmRc> {
         TpmRc::try_from(self.0).ok()
     }
@@ -99,10 +109,8 @@ fn row(base: Option<TpmRcBase>) -> (ErrorKind, Remedy) {
         | B::ReferenceS2
         | B::Reboot => (K::DeviceFailed, Remedy::Rebuild),
 
-        // Not ours, or edited.
-        B::AuthFail | B::BadAuth | B::Binding | B::Integrity | B::Sensitive | B::Private => {
-            (K::Damaged, Remedy::None)
-        }
+        // Not ours, or edited. (That an authorization is wrong is the same only where one is checked.)
+        B::Binding | B::Integrity | B::Sensitive | B::Private => (K::Damaged, Remedy::None),
 
         // Not built in.
         B::Asymmetric
@@ -176,7 +184,12 @@ mod tests {
                 Remedy::Rebuild,
                 "TPM_RC_INITIALIZE",
             ),
-            (0x9a2, ErrorKind::Damaged, Remedy::None, "TPM_RC_BAD_AUTH"),
+            (
+                0x9a2,
+                ErrorKind::DeviceFailed,
+                Remedy::None,
+                "TPM_RC_BAD_AUTH",
+            ),
             (0x1df, ErrorKind::Damaged, Remedy::None, "TPM_RC_INTEGRITY"),
             (
                 0x18b,
