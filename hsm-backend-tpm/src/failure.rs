@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use hsm_core::{Error, ErrorKind};
+use tpm2_protocol::data::TpmRcBase;
 
 use crate::return_code::{Remedy, ReturnCode};
 use crate::transport::is_undelivered;
@@ -37,6 +38,11 @@ impl Failure {
     /// Whether the TPM refused what was loaded or sent, rather than failed.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Self::Code(code) if code.is_about_input() && code.remedy() == Remedy::None && !code.is_unauthorized())
+    }
+
+    /// Whether the TPM says that it has failed.
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self, Self::Code(code) if code.base() == Some(TpmRcBase::Failure))
     }
 
     /// Whether an authorization, or the HMAC of the session, was wrong.

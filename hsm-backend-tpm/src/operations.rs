@@ -225,6 +225,11 @@ pub(crate) fn rsa_decrypt(
         .secret_out();
     let response = match tpm.call(&command) {
         Err(failure) if failure.is_refusal() => return Err(Error::crypto().into()),
+        Err(failure) if failure.is_failure() => {
+            // Some TPMs say so of wrong padding. One that has failed itself refuses this as well.
+            random(tpm, 1)?;
+            return Err(Error::crypto().into());
+        }
         result => result?,
     };
     let mut reader = response.reader();

@@ -186,11 +186,14 @@ impl Tpm {
     fn call_once(&mut self, mut command: Command<'_>) -> Result<Response, Failure> {
         let frame = self.session()?.seal(&mut command)?;
         let sent = self.send(&command, &frame);
-        if matches!(&sent, Err(failure) if failure.is_unauthorized())
-            && command.code != TpmCc::PolicySecret
-        {
+        match &sent {
             // Only PolicySecret is sent with a value that may be wrong: the session is.
-            self.forget();
+            Err(failure) if failure.is_unauthorized() && command.code != TpmCc::PolicySecret => {
+                self.forget();
+            }
+            // The TPM has new nonces, which are not known.
+            Err(Failure::Altered) => self.forget(),
+            _ => {}
         }
         let mut response = sent?;
         let session = self.session.as_mut().ok_or(Failure::Altered)?;

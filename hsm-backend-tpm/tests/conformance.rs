@@ -3,9 +3,11 @@
 #[path = "simulated/transport.rs"]
 mod transport;
 
+use hsm_backend_tpm::TpmDevice;
 use hsm_testkit::TpmSimulator;
+use transport::Simulated;
 
 hsm_testkit::device_conformance!(
-    transport::Simulated::device(),
+    TpmDevice::create(Simulated::new()).unwrap(),
     missing: TpmSimulator::missing()
 );

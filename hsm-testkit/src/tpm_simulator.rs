@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// A running swtpm with its state in a folder. It speaks raw TPM commands on a TCP port, to one connection at a time, and
-/// is killed when this is dropped.
+/// ends when this is dropped or the process dies.
 ///
 /// ```
 /// use hsm_testkit::TpmSimulator;
@@ -95,8 +95,8 @@ impl TpmSimulator {
 
     /// Cuts the power.
     pub fn cut_power(&mut self) {
-        // It may have ended by itself.
-        _ = self.process.kill();
+        drop(self.process.stdin.take());
+        // The shell has ended: so has the simulator.
         _ = self.process.wait();
     }
 }
@@ -110,7 +110,9 @@ impl Drop for TpmSimulator {
 /// Starts it, and waits until it listens. `None` if the ports were taken meanwhile.
 fn start_on(port: u16, state: &Path) -> Option<Child> {
     let socket = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
-    let mut process = quiet(&mut Command::new("swtpm"))
+    let mut process = quiet(&mut Command::new("sh"))
+        .stdin(Stdio::piped())
+        .args(["-c", SCRIPT, "swtpm"])
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
         .arg("--tpmstate")
         .arg(format!("dir={}", state.display()))
@@ -146,5 +148,15 @@ fn quiet(command: &mut Command) -> &mut Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
 }
+
+/// The simulator dies when its input ends: with us, however we end.
+const SCRIPT: &str = r#"
+exec 3<&0
+swtpm "$@" &
+simulator=$!
+(read -r _ <&3; kill -9 $simulator) &
+wait $simulator
+kill $! 2>/dev/null
+"#;
 
 const ATTEMPTS: usize = 100;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use hsm_backend_tpm::{Sharing, TcpTransport, TpmDevice, Transport};
+use hsm_backend_tpm::{Sharing, TcpTransport, Transport};
 use hsm_testkit::TpmSimulator;
 use tempfile::TempDir;
 
@@ -16,16 +16,14 @@ pub(crate) struct Simulated {
 }
 
 impl Simulated {
-    /// A device on a new TPM.
-    pub(crate) fn device() -> TpmDevice {
+    pub(crate) fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
         let simulator = TpmSimulator::start(state.path());
-        TpmDevice::create(Self {
+        Self {
             transport: TcpTransport::connect(simulator.address()).unwrap(),
             _simulator: simulator,
             _state: state,
-        })
-        .unwrap()
+        }
     }
 }
 
