@@ -343,15 +343,12 @@ impl Tpm {
         let first = u32::from(kind.value()) << 24;
         let listed = self.capability(TpmCap::Handles, first, limits::HANDLES_MAX)?;
         let mut reader = crate::wire::Reader::new(&listed);
-        let mut count = 0;
-        for _ in 0..reader.u32()? {
-            let handle = reader.u32()?;
-            if handle >> 24 == first >> 24 {
-                self.flush(handle)?;
-                count += 1;
-            }
+        let count = reader.u32()?;
+        for _ in 0..count {
+            // Of this kind, or of policy sessions, which are listed with those for HMACs.
+            self.flush(reader.u32()?)?;
         }
-        Ok(count)
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// The root key with the pinned name; without a pin the owner's, or else that of the standard template.
