@@ -105,12 +105,17 @@ impl<'a> Command<'a> {
         }
         let as_u32 = |len| u32::try_from(len).unwrap_or(u32::MAX);
         let mut frame = Writer::new();
-        frame.u16(tag.value()).u32(as_u32(len)).u32(self.code.value());
+        frame
+            .u16(tag.value())
+            .u32(as_u32(len))
+            .u32(self.code.value());
         for entity in &self.handles {
             frame.u32(entity.handle);
         }
         if area > 0 {
-            frame.u32(as_u32(authorizations.len())).bytes(authorizations);
+            frame
+                .u32(as_u32(authorizations.len()))
+                .bytes(authorizations);
         }
         frame.bytes(parameters);
         Ok(frame)

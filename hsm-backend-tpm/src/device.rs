@@ -65,7 +65,7 @@ impl TpmDevice {
         self.core.root_name
     }
 
-    /// Frees what the device holds in the TPM, and comes back when it is done. After it every method fails, those of loaded
+    /// Frees what the device holds in the TPM, disconnects, and comes back when that is done. After it every method fails, those of loaded
     /// keys as well.
     ///
     /// # Errors

@@ -51,9 +51,7 @@ pub(crate) fn wrap(
         .chain_update(name)
         .finalize();
     let mut private = Writer::new();
-    private
-        .sized(&mac.into_bytes())
-        .bytes(encrypted.as_slice());
+    private.sized(&mac.into_bytes()).bytes(encrypted.as_slice());
     Ok(Duplicate {
         public,
         private: private.as_slice().to_vec(),
@@ -63,8 +61,14 @@ pub(crate) fn wrap(
 
 /// A key as the TPM's structures have it.
 enum Parts {
-    Ec { point: Vec<u8>, scalar: SecretBytes },
-    Rsa { modulus: Vec<u8>, prime: SecretBytes },
+    Ec {
+        point: Vec<u8>,
+        scalar: SecretBytes,
+    },
+    Rsa {
+        modulus: Vec<u8>,
+        prime: SecretBytes,
+    },
     Symmetric(SecretBytes),
 }
 

@@ -257,7 +257,9 @@ pub(crate) fn agree(tpm: &mut Tpm, key: &Key, peer: &PublicKey) -> Result<Secret
     let (x, _) = (point.sized()?, point.sized()?);
     point.end()?;
     let at = len.checked_sub(x.len()).ok_or(Failure::Altered)?;
-    Ok(SecretBytes::init_with(len, |out| out[at..].copy_from_slice(x)))
+    Ok(SecretBytes::init_with(len, |out| {
+        out[at..].copy_from_slice(x)
+    }))
 }
 
 /// Computes an HMAC over a message of any length.

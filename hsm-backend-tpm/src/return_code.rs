@@ -125,8 +125,13 @@ fn row(base: Option<TpmRcBase>) -> (ErrorKind, Remedy) {
         | B::Symmetric => (K::Unsupported, Remedy::None),
 
         // Not allowed.
-        B::AuthUnavailable | B::Disabled | B::Hierarchy | B::Locality | B::Policy
-        | B::PolicyFail | B::Pp => (K::Denied, Remedy::None),
+        B::AuthUnavailable
+        | B::Disabled
+        | B::Hierarchy
+        | B::Locality
+        | B::Policy
+        | B::PolicyFail
+        | B::Pp => (K::Denied, Remedy::None),
 
         B::EccPoint => (K::InvalidInput, Remedy::None),
 
@@ -150,9 +155,24 @@ mod tests {
     #[test]
     fn codes_mean_what_the_specification_says() {
         for (number, kind, remedy, name) in [
-            (0x922, ErrorKind::DeviceFailed, Remedy::Again, "TPM_RC_RETRY"),
-            (0x908, ErrorKind::DeviceFailed, Remedy::Again, "TPM_RC_YIELDED"),
-            (0x90a, ErrorKind::DeviceFailed, Remedy::Again, "TPM_RC_TESTING"),
+            (
+                0x922,
+                ErrorKind::DeviceFailed,
+                Remedy::Again,
+                "TPM_RC_RETRY",
+            ),
+            (
+                0x908,
+                ErrorKind::DeviceFailed,
+                Remedy::Again,
+                "TPM_RC_YIELDED",
+            ),
+            (
+                0x90a,
+                ErrorKind::DeviceFailed,
+                Remedy::Again,
+                "TPM_RC_TESTING",
+            ),
             (
                 0x902,
                 ErrorKind::DeviceFailed,
@@ -211,7 +231,12 @@ mod tests {
                 "TPM_RC_COMMAND_CODE",
             ),
             (0x120, ErrorKind::Denied, Remedy::None, "TPM_RC_DISABLED"),
-            (0x101, ErrorKind::DeviceFailed, Remedy::None, "TPM_RC_FAILURE"),
+            (
+                0x101,
+                ErrorKind::DeviceFailed,
+                Remedy::None,
+                "TPM_RC_FAILURE",
+            ),
         ] {
             let code = code(number);
             assert_eq!(code.kind(), kind, "{code}");

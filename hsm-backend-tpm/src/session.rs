@@ -57,20 +57,10 @@ impl Opening {
 /// The command that starts a trial session. It authorizes nothing: the device lets the TPM check authorization values
 /// with it.
 pub(crate) fn start_trial() -> Result<Command<'static>> {
-    Ok(start(
-        TpmRh::Null.value(),
-        &nonce()?,
-        &[],
-        TpmSe::Trial,
-    ))
+    Ok(start(TpmRh::Null.value(), &nonce()?, &[], TpmSe::Trial))
 }
 
-fn start(
-    salted_to: u32,
-    nonce: &[u8; DIGEST_LEN],
-    salt: &[u8],
-    kind: TpmSe,
-) -> Command<'static> {
+fn start(salted_to: u32, nonce: &[u8; DIGEST_LEN], salt: &[u8], kind: TpmSe) -> Command<'static> {
     Command::new(TpmCc::StartAuthSession)
         .handle(Entity::permanent(salted_to))
         .handle(Entity::permanent(TpmRh::Null.value()))
@@ -163,7 +153,10 @@ impl Session {
     /// The session's key and the entity's authorization value, which the TPM keeps without trailing zeros.
     fn hmac_key(&self, auth: Option<&[u8]>) -> Zeroizing<Vec<u8>> {
         let auth = auth.unwrap_or_default();
-        let len = auth.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let len = auth
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at + 1);
         Zeroizing::new([&self.key[..], &auth[..len]].concat())
     }
 }

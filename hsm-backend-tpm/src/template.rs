@@ -168,9 +168,8 @@ fn attributes(spec: &KeySpec, origin: Origin) -> TpmaObject {
     // other keys out when a record is edited.
     let mut attributes = TpmaObject::USER_WITH_AUTH | TpmaObject::NO_DA;
     if origin == Origin::Tpm {
-        attributes |= TpmaObject::FIXED_TPM
-            | TpmaObject::FIXED_PARENT
-            | TpmaObject::SENSITIVE_DATA_ORIGIN;
+        attributes |=
+            TpmaObject::FIXED_TPM | TpmaObject::FIXED_PARENT | TpmaObject::SENSITIVE_DATA_ORIGIN;
     }
     let may = |usages: &[Usage]| usages.iter().any(|usage| spec.usages.contains(*usage));
     let (sign, decrypt) = match spec.key_type.info().family {
@@ -181,7 +180,12 @@ fn attributes(spec: &KeySpec, origin: Origin) -> TpmaObject {
         KeyFamily::Rsa => (
             may(&[Usage::Sign, Usage::Verify]),
             !may(&[Usage::Sign, Usage::Verify])
-                || may(&[Usage::Encrypt, Usage::Decrypt, Usage::WrapKey, Usage::UnwrapKey]),
+                || may(&[
+                    Usage::Encrypt,
+                    Usage::Decrypt,
+                    Usage::WrapKey,
+                    Usage::UnwrapKey,
+                ]),
         ),
         _ if object_type(spec.key_type) == Some(TpmAlgId::KeyedHash) => (true, false),
         // For a cipher the attribute means that it encrypts. One that does neither here does both.

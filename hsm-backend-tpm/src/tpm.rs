@@ -67,7 +67,9 @@ impl Tpm {
 
     pub(crate) fn root_public(&self) -> Result<&RootPublic, Failure> {
         let root = self.root.as_ref();
-        Ok(&root.ok_or_else(|| failed("the TPM has no root key"))?.public)
+        Ok(&root
+            .ok_or_else(|| failed("the TPM has no root key"))?
+            .public)
     }
 
     /// The root key, as a parent of others.
@@ -101,10 +103,11 @@ impl Tpm {
         Ok(result?)
     }
 
-    /// Frees what the device holds in the TPM, and does nothing any more.
+    /// Frees what the device holds in the TPM, disconnects, and does nothing any more.
     pub(crate) fn end(&mut self, why: &'static str) {
         if self.ended.replace(why).is_none() {
             self.release();
+            self.transport = Box::new(Nowhere);
         }
     }
 
@@ -379,8 +382,7 @@ impl Tpm {
     }
 
     fn read_persistent_root(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let command =
-            Command::new(TpmCc::ReadPublic).handle(Entity::permanent(PERSISTENT_ROOT));
+        let command = Command::new(TpmCc::ReadPublic).handle(Entity::permanent(PERSISTENT_ROOT));
         match self.call_plain(&command) {
             Ok(response) => Ok(Some(response.reader().sized()?.to_vec())),
             Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::Handle) => Ok(None),
@@ -418,6 +420,24 @@ impl Tpm {
             result => result?,
         };
         Ok((response.handle()?, response.reader().sized()?.to_vec()))
+    }
+}
+
+/// The transport of a device that has ended.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn transmit(&mut self, _command: &[u8], _within: Duration) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn reconnect(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing::Managed
     }
 }
 

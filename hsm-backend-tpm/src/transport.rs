@@ -42,7 +42,10 @@ pub trait Transport: Debug + Send {
 
 /// Who else uses the TPM.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there is a manager, or there is none")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "there is a manager, or there is none"
+)]
 pub enum Sharing {
     /// Nobody: there is no resource manager. What is loaded when the device opens was left behind, and is flushed.
     Exclusive,

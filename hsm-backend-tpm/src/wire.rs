@@ -124,9 +124,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut writer = Writer::new();
-        writer.u8(1).u16(2).u32(3).sized(b"abc").sized_with(|inner| {
-            inner.sized(b"");
-        });
+        writer
+            .u8(1)
+            .u16(2)
+            .u32(3)
+            .sized(b"abc")
+            .sized_with(|inner| {
+                inner.sized(b"");
+            });
         let mut reader = Reader::new(writer.as_slice());
         assert_eq!(reader.u8(), Ok(1));
         assert_eq!(reader.u16(), Ok(2));

@@ -64,7 +64,11 @@ impl Transport for Interposer {
         let mut response = self.inner.transmit(command, within)?;
         let mut recorded = self.bus.recorded.lock().unwrap();
         recorded.extend([command.to_vec(), response.clone()]);
-        let mut tamper = self.bus.tamper.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tamper = self
+            .bus
+            .tamper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Only what has a session, and is a success: an answer without is believed for nothing but a failure.
         if response.starts_with(&[0x80, 2]) {
             match *tamper {

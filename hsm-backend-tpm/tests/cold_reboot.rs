@@ -42,9 +42,13 @@ impl Machine {
 
     /// The storage root key of the standard template.
     fn create_root(&self, algorithm: &str, context: &str) {
-        let attributes = "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda";
+        let attributes =
+            "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda";
         let template = ["-C", "o", "-g", "sha256", "-G", algorithm, "-a", attributes];
-        self.tool("tpm2_createprimary", &[&template[..], &["-c", context]].concat());
+        self.tool(
+            "tpm2_createprimary",
+            &[&template[..], &["-c", context]].concat(),
+        );
     }
 
     fn assert_nothing_is_loaded(&self) {
@@ -171,7 +175,10 @@ fn the_owners_persistent_root_key_is_used() {
     let context = context.to_str().unwrap();
     for algorithm in ["ecc256:null:aes128cfb", "rsa2048:null:aes128cfb"] {
         machine.create_root(algorithm, context);
-        machine.tool("tpm2_evictcontrol", &["-C", "o", "-c", context, "0x81000001"]);
+        machine.tool(
+            "tpm2_evictcontrol",
+            &["-C", "o", "-c", context, "0x81000001"],
+        );
         machine.tool("tpm2_flushcontext", &["-t"]);
         let device = TpmDevice::create(machine.connect()).unwrap();
         let root = device.root_name();
@@ -213,7 +220,13 @@ fn tpm2_tools_load_what_the_device_made() {
     machine.tool("tpm2_load", &load);
     machine.tool("tpm2_flushcontext", &["-t"]);
     let read = machine.tool("tpm2_readpublic", &["-c", &key]);
-    for attribute in ["fixedtpm", "fixedparent", "sensitivedataorigin", "noda", "sign"] {
+    for attribute in [
+        "fixedtpm",
+        "fixedparent",
+        "sensitivedataorigin",
+        "noda",
+        "sign",
+    ] {
         assert!(read.contains(attribute), "{attribute}: {read}");
     }
 }

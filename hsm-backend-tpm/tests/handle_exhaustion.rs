@@ -40,8 +40,18 @@ fn ten_thousand_operations_leave_no_handle_behind() {
             let number = operation % KEYS;
             match operation % 50 {
                 // What fails leaves nothing behind either.
-                10 => drop(device.load(&sealed[number], &binding(KEYS)).await.unwrap_err()),
-                20 => keys[number] = device.load(&sealed[number], &binding(number)).await.unwrap(),
+                10 => drop(
+                    device
+                        .load(&sealed[number], &binding(KEYS))
+                        .await
+                        .unwrap_err(),
+                ),
+                20 => {
+                    keys[number] = device
+                        .load(&sealed[number], &binding(number))
+                        .await
+                        .unwrap()
+                }
                 30 => {
                     let new = device.generate(&mac, &binding(number)).await.unwrap();
                     drop(device.load(&new.sealed, &binding(number)).await.unwrap());
@@ -54,7 +64,10 @@ fn ten_thousand_operations_leave_no_handle_behind() {
                     keys[0].sign(Algorithm::Es256, input).await.unwrap();
                 }
                 _ => {
-                    keys[number].mac(Algorithm::Hs256, b"message").await.unwrap();
+                    keys[number]
+                        .mac(Algorithm::Hs256, b"message")
+                        .await
+                        .unwrap();
                 }
             }
         }

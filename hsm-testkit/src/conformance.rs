@@ -160,8 +160,6 @@ macro_rules! audit_durability {
 /// hsm_testkit::service_conformance!(new_service().await);
 /// # fn main() {}
 /// ```
-///
-/// As with [`device_conformance!`](crate::device_conformance), `missing:` and an option of a reason may follow.
 #[macro_export]
 macro_rules! service_conformance {
     ($make:expr) => {
@@ -171,19 +169,6 @@ macro_rules! service_conformance {
         }
 
         $crate::service_cases!(conformance_tests: service_conformance, service_under_test);
-    };
-    ($make:expr, missing: $reason:expr) => {
-        #[cfg(test)]
-        async fn service_under_test() -> $crate::service::ServiceUnderTest {
-            $make
-        }
-
-        #[cfg(test)]
-        fn why_missing() -> Option<impl ::std::fmt::Display> {
-            $reason
-        }
-
-        $crate::service_cases!(conformance_tests_unless: service_conformance, service_under_test, why_missing);
     };
 }
 

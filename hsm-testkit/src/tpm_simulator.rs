@@ -34,9 +34,7 @@ impl TpmSimulator {
     /// Why there is no simulator on this machine; `None` if there is one.
     #[must_use]
     pub fn missing() -> Option<String> {
-        let found = quiet(&mut Command::new("swtpm"))
-            .arg("--version")
-            .status();
+        let found = quiet(&mut Command::new("swtpm")).arg("--version").status();
         match found {
             Ok(status) if status.success() => None,
             _ => Some("swtpm is not installed (Debian: apt-get install swtpm)".to_owned()),

@@ -11,11 +11,7 @@ const ARROWS: [(&str, &[&str], &[&str]); 7] = [
     ("hsm-core", &[], &[]),
     ("hsm-store", &["hsm-core"], &["hsm-testkit"]),
     ("hsm-backend-soft", &["hsm-core"], &["hsm-testkit"]),
-    (
-        "hsm-backend-tpm",
-        &["hsm-core"],
-        &["hsm-testkit"],
-    ),
+    ("hsm-backend-tpm", &["hsm-core"], &["hsm-testkit"]),
     (
         "hsm-testkit",
         &["hsm-core"],
