@@ -258,7 +258,7 @@ pub(crate) fn agree(tpm: &mut Tpm, key: &Key, peer: &PublicKey) -> Result<Secret
     point.end()?;
     let at = len.checked_sub(x.len()).ok_or(Failure::Altered)?;
     Ok(SecretBytes::init_with(len, |out| {
-        out[at..].copy_from_slice(x)
+        out[at..].copy_from_slice(x);
     }))
 }
 

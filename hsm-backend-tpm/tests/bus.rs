@@ -1,4 +1,5 @@
 //! Who sits on the bus reads no secret and changes nothing unnoticed.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "simulated/transport.rs"]
 mod transport;

@@ -1,4 +1,5 @@
 //! Keys survive whatever happens to the TPM, short of being cleared; and then the error says so.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "simulated/tools.rs"]
 mod tools;

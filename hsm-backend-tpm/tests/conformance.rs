@@ -1,4 +1,5 @@
 //! A TPM keeps the contract of a device.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "simulated/transport.rs"]
 mod transport;

@@ -1,4 +1,5 @@
 //! An engine over a TPM signs and rotates, and its keys are there after a restart.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::sync::Arc;
 
