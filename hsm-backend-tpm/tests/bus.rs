@@ -32,6 +32,34 @@ enum Tamper {
     WrongTag,
     /// Gives no answer in time.
     Stall,
+    /// Changes every response, with a session or without, in some way that the number says.
+    Garble(u64),
+}
+
+/// A response in which bytes were changed, cut or added.
+fn garbled(mut response: Vec<u8>, seed: &mut u64) -> Vec<u8> {
+    let mut next = |below: usize| {
+        // SplitMix64, so that every run is the same.
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = *seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % below as u64).unwrap()
+    };
+    match next(8) {
+        0 => response.truncate(next(response.len())),
+        1 => response.extend(vec![0xff; next(64)]),
+        2 => response = (0..next(200)).map(|at| (at * 37 % 251) as u8).collect(),
+        3 => response[6..10].copy_from_slice(&[0, 0, 0x09, next(48) as u8]),
+        4 => response[6..10].copy_from_slice(&[0, 0, next(12) as u8, next(256) as u8]),
+        _ => {
+            for _ in 0..=next(3) {
+                let at = next(response.len());
+                response[at] = next(256) as u8;
+            }
+        }
+    }
+    response
 }
 
 /// All that crossed, and what to do to it.
@@ -70,10 +98,14 @@ impl Transport for Interposer {
             .tamper
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if let Tamper::Garble(seed) = &mut *tamper {
+            self.bus.tampered.fetch_add(1, Ordering::Relaxed);
+            return Ok(garbled(response, seed));
+        }
         // Only what has a session, and is a success: an answer without is believed for nothing but a failure.
         if response.starts_with(&[0x80, 2]) {
             match *tamper {
-                Tamper::Nothing => return Ok(response),
+                Tamper::Nothing | Tamper::Garble(_) => return Ok(response),
                 Tamper::Flip(bit) => {
                     let at = response.len() - 1 - (bit / 8) % (response.len() - 10);
                     response[at] ^= 1 << (bit % 8);
@@ -249,5 +281,33 @@ fn a_stalled_call_ends_and_the_next_goes_on() {
         assert_eq!(error.kind(), ErrorKind::Unknown);
         device.random(&mut random).await.unwrap();
         assert_ne!(random, [0; 8]);
+    });
+}
+
+#[test]
+fn garbled_responses_end_in_errors_and_the_device_recovers() {
+    let Some((device, bus)) = device() else {
+        return;
+    };
+    block_on(async {
+        let binding = Binding::new("test", b"a key");
+        let spec = spec(KeyType::HmacSha256, &[Usage::Sign]);
+        let sealed = device.generate(&spec, &binding).await.unwrap().sealed;
+        let key = device.load(&sealed, &binding).await.unwrap();
+        let expected = key.mac(Algorithm::Hs256, b"message").await.unwrap();
+        for round in 0..60 {
+            bus.tamper(Tamper::Garble(round));
+            let before = bus.tampered.load(Ordering::Relaxed);
+            // A change may be none; what comes out is then right.
+            if let Ok(tag) = key.mac(Algorithm::Hs256, b"message").await {
+                assert_eq!(tag, expected, "round {round}");
+            }
+            drop(device.load(&sealed, &binding).await);
+            drop(device.generate(&spec, &binding).await);
+            assert!(bus.tampered.load(Ordering::Relaxed) > before);
+            bus.tamper(Tamper::Nothing);
+            let again = key.mac(Algorithm::Hs256, b"message").await;
+            assert_eq!(again.unwrap(), expected, "round {round}");
+        }
     });
 }
