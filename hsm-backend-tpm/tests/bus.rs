@@ -77,6 +77,16 @@ impl Bus {
         frames.any(|frame| frame.windows(secret.len()).any(|window| window == secret))
     }
 
+    /// How many commands of this code crossed.
+    fn count(&self, code: u32) -> usize {
+        let recorded = self.recorded.lock().unwrap();
+        // Commands and responses take turns.
+        let commands = recorded.iter().step_by(2);
+        commands
+            .filter(|frame| frame[6..10] == code.to_be_bytes())
+            .count()
+    }
+
     fn tamper(&self, tamper: Tamper) {
         *self.tamper.lock().unwrap() = tamper;
     }
@@ -221,6 +231,39 @@ fn authorization_values_do_not_cross_in_clear() {
                 .finalize();
             assert!(!bus.contains(&auth));
         }
+    });
+}
+
+#[test]
+fn a_hot_key_is_loaded_once_and_signs_with_one_command() {
+    const CREATE_PRIMARY: u32 = 0x131;
+    const LOAD: u32 = 0x157;
+    const SIGN: u32 = 0x15d;
+    const START_AUTH_SESSION: u32 = 0x176;
+    let Some((device, bus)) = device() else {
+        return;
+    };
+    block_on(async {
+        let binding = Binding::new("test", b"a key");
+        let spec = spec(KeyType::EcP256, &[Usage::Sign]);
+        let sealed = device.generate(&spec, &binding).await.unwrap().sealed;
+        let hot = device.load(&sealed, &binding).await.unwrap();
+        let mut other = device.load(&sealed, &binding).await.unwrap();
+        let digest = SignInput::Digest(&[7; 32]);
+        let before = [LOAD, SIGN].map(|code| bus.count(code));
+        for round in 0..100 {
+            hot.sign(Algorithm::Es256, digest).await.unwrap();
+            if round % 10 == 0 {
+                // Others come and go meanwhile.
+                other = device.load(&sealed, &binding).await.unwrap();
+            }
+        }
+        other.sign(Algorithm::Es256, digest).await.unwrap();
+        let after = [LOAD, SIGN].map(|code| bus.count(code));
+        assert_eq!(after[0] - before[0], 10, "only the others are loaded");
+        assert_eq!(after[1] - before[1], 101);
+        assert_eq!(bus.count(CREATE_PRIMARY), 1);
+        assert_eq!(bus.count(START_AUTH_SESSION), 2, "one that only checks");
     });
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::retry_on_intr;
 
 use super::{Sharing, Transport};
 use crate::wire::FRAME_LEN_MAX;
@@ -47,7 +48,7 @@ impl Transport for KernelTransport {
         }
         let within = Timespec::try_from(within).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut waiting = [PollFd::new(&file, PollFlags::IN)];
-        if poll(&mut waiting, Some(&within))? == 0 {
+        if retry_on_intr(|| poll(&mut waiting, Some(&within)))? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut response = vec![0; FRAME_LEN_MAX];
