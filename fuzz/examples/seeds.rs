@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     audit_frames()?;
+    key_backup()?;
     pkcs8_import()?;
     private_key()?;
     protector_file()?;
@@ -22,6 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     rotation_policy()?;
     sealed_key()?;
     store_record()?;
+    wire_request()?;
+    wire_response()?;
     wrapped_import()?;
     Ok(())
 }
@@ -49,6 +52,14 @@ fn private_key() -> Done {
         seed("private_key", name, fs::read(keys.join(name))?)?;
     }
     Ok(())
+}
+
+fn key_backup() -> Done {
+    seed("key_backup", "bit", [0, 0, 40, 1])?;
+    seed("key_backup", "genuine", [0])?;
+    seed("key_backup", "body", [1])?;
+    seed("key_backup", "cut", [2, 0, 60])?;
+    seed("key_backup", "other", b"\x03hsm key backup\x01")
 }
 
 fn audit_frames() -> Done {
@@ -214,6 +225,102 @@ fn request() -> Done {
         "retention",
         [0, 0, 0, 1, 0, 3, 0, 7, 39, 0, 7, 39, 3, 7, 39, 0, 0, 1, 1],
     )
+}
+
+fn wire_request() -> Done {
+    let version = "0123456789abcdef0123456789abcdef";
+    let api = "api-version=7.6";
+    let id = RoleId::from(BuiltInRole::CryptoUser);
+    let role = "providers/Microsoft.Authorization";
+    let seeds = [
+        (
+            "create",
+            format!(
+                "POST /keys/a/create?{api}\n{{\"kty\":\"EC-HSM\",\"crv\":\"P-384\",\"key_ops\":[\"sign\"],\"attributes\":{{\"exp\":2000000000}},\"tags\":{{\"a\":\"b\"}}}}"
+            ),
+        ),
+        (
+            "import",
+            format!(
+                "PUT /keys/a?{api}\n{{\"Hsm\":true,\"key\":{{\"kty\":\"oct-HSM\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"key_ops\":[\"encrypt\"]}}}}"
+            ),
+        ),
+        (
+            "update",
+            format!(
+                "PATCH /keys/a/{version}?{api}\n{{\"attributes\":{{\"enabled\":false}},\"hsm\":{{\"expires\":null}}}}"
+            ),
+        ),
+        (
+            "sign",
+            format!("POST /keys/a/{version}/sign?{api}\n{{\"alg\":\"ES256\",\"value\":\"AAAA\"}}"),
+        ),
+        (
+            "verify",
+            format!(
+                "POST /keys/a//verify?api%2Dversion=7.4\n{{\"alg\":\"HS256\",\"digest\":\"AA\",\"value\":\"AA\"}}"
+            ),
+        ),
+        (
+            "decrypt",
+            format!(
+                "POST /keys/a/decrypt?{api}\n{{\"alg\":\"A256GCM\",\"value\":\"AA\",\"iv\":\"AA\",\"tag\":\"AA\",\"aad\":\"AA\"}}"
+            ),
+        ),
+        (
+            "derive",
+            "POST /hsm/v1/keys/a/derive\n{\"alg\":\"HKDF-SHA256\",\"salt\":\"AA\",\"length\":32}"
+                .to_owned(),
+        ),
+        (
+            "list",
+            format!("GET /keys?{api}&maxresults=5&$skiptoken=a%20b\n"),
+        ),
+        (
+            "policy",
+            format!(
+                "PUT /keys/a/rotationpolicy?{api}\n{{\"lifetimeActions\":[{{\"trigger\":{{\"timeAfterCreate\":\"P90D\"}},\"action\":{{\"type\":\"Rotate\"}}}}],\"attributes\":{{\"expiryTime\":\"P2Y\"}}}}"
+            ),
+        ),
+        (
+            "assign",
+            format!(
+                "PUT //keys/{role}/roleAssignments/{id}?{api}\n{{\"properties\":{{\"roleDefinitionId\":\"x/{id}\",\"principalId\":\"app\"}}}}"
+            ),
+        ),
+        (
+            "assignments",
+            format!("GET /{role}/roleAssignments?{api}&$filter=principalId%20eq%20'app'\n"),
+        ),
+        (
+            "user",
+            "PATCH /hsm/v1/users/app\n{\"password\":\"a \\u20ac \\\" b\"}".to_owned(),
+        ),
+    ];
+    for (name, text) in seeds {
+        seed("wire_request", name, text)?;
+    }
+    Ok(())
+}
+
+fn wire_response() -> Done {
+    let kid = "https://localhost/keys/a/0123456789abcdef0123456789abcdef";
+    let seeds = [
+        ("key", 0, 0, format!("{{\"key\":{{\"kid\":\"{kid}\",\"kty\":\"oct-HSM\",\"key_ops\":[\"encrypt\"]}},\"attributes\":{{\"enabled\":true,\"created\":1}}}}")),
+        ("keys", 2, 0, format!("{{\"value\":[{{\"kid\":\"{kid}\",\"attributes\":{{\"enabled\":true}}}}],\"nextLink\":\"https://localhost/keys?$skiptoken=a%20b\"}}")),
+        ("signature", 7, 0, format!("{{\"kid\":\"{kid}\",\"value\":\"AAAA\"}}")),
+        ("ciphertext", 9, 0, format!("{{\"kid\":\"{kid}\",\"value\":\"AAAA\",\"iv\":\"AA\",\"tag\":\"AA\"}}")),
+        ("secret", 10, 0, "{\"value\":\"AAAA\"}".to_owned()),
+        ("error", 0, 131, "{\"error\":{\"code\":\"Forbidden\",\"message\":\"no\",\"innererror\":{\"code\":\"KeyDisabled\"}}}".to_owned()),
+    ];
+    for (name, route, status, body) in seeds {
+        seed(
+            "wire_response",
+            name,
+            [&[route, status], body.as_bytes()].concat(),
+        )?;
+    }
+    Ok(())
 }
 
 fn role_json() -> Done {

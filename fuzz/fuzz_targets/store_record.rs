@@ -59,6 +59,9 @@ fuzz_target!(|data: &[u8]| {
             Request::ListUsers {
                 page: PageRequest::default(),
             },
+            Request::ListTokens {
+                page: PageRequest::default(),
+            },
             Request::ListAuditStreams,
             Request::ReadAudit {
                 stream: hsm.engine.id(),

@@ -28,9 +28,9 @@ use hsm_core::key::typed::{
 };
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, RotationPolicy, Scope};
 use hsm_core::{
-    Algorithm, AttributesUpdate, KeyInfo, KeyName, KeySpec, Maintenance, Page, PageRequest,
-    PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes, SettingsUpdate,
-    SignInput, Timestamp, UserInfo, UserUpdate, VersionId,
+    Algorithm, AttributesUpdate, Credentials, KeyInfo, KeyName, KeySpec, Maintenance, Page,
+    PageRequest, PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes,
+    SettingsUpdate, SignInput, Timestamp, TokenInfo, UserInfo, UserUpdate, VersionId,
 };
 use pollster::block_on;
 
@@ -95,6 +95,15 @@ impl Hsm {
         block_on(self.0.login(user, password)).map(Session)
     }
 
+    /// As [`crate::Hsm::login_with`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn login_with(&self, credentials: Credentials) -> Result<Session> {
+        block_on(self.0.login_with(credentials)).map(Session)
+    }
+
     /// As [`crate::Hsm::close`].
     ///
     /// # Errors
@@ -126,18 +135,23 @@ impl Session {
         deleted_key(name: &str) -> Result<KeyInfo>;
         recover_key(name: &str) -> Result<KeyInfo>;
         purge_key(name: &str) -> Result<()>;
+        backup_key(name: &str) -> Result<Vec<u8>>;
+        restore_key(backup: &[u8]) -> Result<KeyInfo>;
         random(len: usize) -> Result<SecretBytes>;
         role_definitions() -> Result<Vec<RoleDefinition>>;
-        define_role(id: RoleId, name: &str, description: &str, actions: ActionSet) -> Result<()>;
-        delete_role(id: RoleId) -> Result<()>;
+        define_role(id: RoleId, name: &str, description: &str, actions: ActionSet) -> Result<RoleDefinition>;
+        delete_role(id: RoleId) -> Result<RoleDefinition>;
         role_assignments(scope: Option<Scope>) -> Result<Vec<RoleAssignment>>;
         assign_role(role: impl Into<RoleId>, principal: &str, scope: Scope) -> Result<RoleAssignment>;
-        unassign_role(assignment: RoleId) -> Result<()>;
+        unassign_role(assignment: RoleId) -> Result<RoleAssignment>;
         create_user(name: &str, password: impl AsRef<[u8]>) -> Result<()>;
         list_users(page: PageRequest) -> Result<Page<UserInfo>>;
         update_user(name: &str, update: UserUpdate) -> Result<()>;
         delete_user(name: &str) -> Result<()>;
         change_password(old: impl AsRef<[u8]>, new: impl AsRef<[u8]>) -> Result<()>;
+        create_token(name: &str, principal: &str, expires: Timestamp) -> Result<(SecretBytes, TokenInfo)>;
+        list_tokens(page: PageRequest) -> Result<Page<TokenInfo>>;
+        delete_token(name: &str) -> Result<()>;
         settings() -> Result<PartitionInfo>;
         update_settings(update: SettingsUpdate) -> Result<PartitionInfo>;
         zeroize(confirm: StreamId) -> Result<()>;
@@ -280,6 +294,11 @@ impl<'s, K: Handle + Blocking + 's> CreateKey<'s, K> {
         Self(self.0.rotation(policy))
     }
 
+    /// As [`crate::CreateKey::or_add_version`].
+    pub fn or_add_version(self) -> Self {
+        Self(self.0.or_add_version())
+    }
+
     /// Makes the key.
     ///
     /// # Errors
@@ -308,7 +327,7 @@ impl<A> Key<A> {
         update(update: AttributesUpdate) -> Result<KeyInfo>;
         rotate() -> Result<VersionId>;
         rotation_policy() -> Result<Option<RotationPolicy>>;
-        set_rotation_policy(policy: impl Into<Option<RotationPolicy>>) -> Result<()>;
+        set_rotation_policy(policy: impl Into<Option<RotationPolicy>>) -> Result<Option<RotationPolicy>>;
         delete() -> Result<KeyInfo>;
     }
 

@@ -6,8 +6,8 @@ use std::pin::Pin;
 
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
-    Algorithm, KeyInfo, KeyRef, KeySpec, NewKeyParameters, Request, Result, SecretBytes, Tags,
-    Timestamp, WrappedFormat,
+    Algorithm, IfTaken, KeyInfo, KeyRef, KeySpec, NewKeyParameters, Request, Result, SecretBytes,
+    Tags, Timestamp, WrappedFormat,
 };
 
 use crate::session::{Session, parse_name};
@@ -30,7 +30,8 @@ use crate::session::{Session, parse_name};
 ///
 /// # Errors
 ///
-/// [`Conflict`](hsm_core::ErrorKind::Conflict) if the name is taken, also by a soft-deleted key;
+/// [`Conflict`](hsm_core::ErrorKind::Conflict) if the name is taken, also by a soft-deleted key
+/// (see [`or_add_version`](CreateKey::or_add_version));
 /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) for a name, period or material that is not right;
 /// [`Unsupported`](hsm_core::ErrorKind::Unsupported) if the device has no such keys.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub struct CreateKey<'s, K> {
     exportable: bool,
     tags: Vec<(String, String)>,
     rotation: Option<RotationPolicy>,
+    if_taken: IfTaken,
     handle: PhantomData<fn() -> K>,
 }
 
@@ -86,6 +88,7 @@ impl<'s, K> CreateKey<'s, K> {
             exportable: false,
             tags: Vec::new(),
             rotation: None,
+            if_taken: IfTaken::default(),
             handle: PhantomData,
         }
     }
@@ -126,6 +129,24 @@ impl<'s, K> CreateKey<'s, K> {
         self
     }
 
+    /// Makes a new version of the key of this name, if there is one that is not deleted, as Key Vault does. The version
+    /// becomes the current one and may be of another type; the key keeps its rotation policy unless it is given another.
+    ///
+    /// ```
+    /// use hsm_client::Session;
+    /// use hsm_client::kinds::{EcdsaP256, EcdsaP384};
+    ///
+    /// # async fn example(session: &Session) -> Result<(), hsm_client::Error> {
+    /// session.create::<EcdsaP256>("invoices").await?;
+    /// let stronger = session.create::<EcdsaP384>("invoices").or_add_version().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn or_add_version(mut self) -> Self {
+        self.if_taken = IfTaken::AddVersion;
+        self
+    }
+
     async fn send(self) -> Result<KeyInfo> {
         let name = parse_name(&self.name)?;
         let spec = self.spec?;
@@ -140,6 +161,7 @@ impl<'s, K> CreateKey<'s, K> {
         new.pre_activation = self.pre_activation;
         new.tags = Tags::new(self.tags)?;
         new.rotation = self.rotation;
+        new.if_taken = self.if_taken;
         let request = match &self.source {
             Source::Generate => Request::CreateKey { name, new },
             Source::Clear(material) => Request::ImportKey {

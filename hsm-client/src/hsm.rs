@@ -12,7 +12,7 @@ use hsm_core::{
 
 use crate::clock::SystemClock;
 use crate::local::Local;
-use crate::open;
+use crate::open::{self, Opened};
 use crate::session::Session;
 
 /// An HSM that is open. Cheap to clone; all clones are the same HSM.
@@ -72,15 +72,25 @@ impl Hsm {
     /// [`Conflict`](ErrorKind::Conflict) if something is at `PATH` already, [`InvalidInput`](ErrorKind::InvalidInput) for a
     /// URL or setup that is not right, [`StoreFailed`](ErrorKind::StoreFailed) if the folder cannot be written.
     pub async fn create(url: &str, setup: Setup) -> Result<Self> {
-        open::create(url, setup).await.map(Self::local)
+        let (local, requests) = open::create(url, setup).await?;
+        Ok(Self::local(local, requests))
     }
 
     /// Opens the HSM at `url` with the key file in its folder, and the system's clock.
     ///
+    /// | URL | what |
+    /// |---|---|
+    /// | `soft:PATH` | the software device in the folder `PATH` |
+    /// | `https://HOST`, `https://HOST:PORT` | an HSM behind a server, with the feature `remote` |
+    /// | `unix:PATH` | the same over a Unix socket of this machine |
+    ///
+    /// A remote HSM is not connected to before the first login.
+    ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no HSM, [`Unauthenticated`](ErrorKind::Unauthenticated) if it needs a
-    /// passphrase or another key file, [`Damaged`](ErrorKind::Damaged) if it was tampered with.
+    /// passphrase or another key file, [`Damaged`](ErrorKind::Damaged) if it was tampered with,
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a URL or file of certificates that is none.
     pub async fn open(url: &str) -> Result<Self> {
         Self::open_with(url, OpenOptions::new()).await
     }
@@ -91,7 +101,11 @@ impl Hsm {
     ///
     /// As [`open`](Hsm::open).
     pub async fn open_with(url: &str, options: OpenOptions) -> Result<Self> {
-        open::open(url, options).await.map(Self::local)
+        match open::open(url, options).await? {
+            Opened::Local(local, requests) => Ok(Self::local(local, requests)),
+            #[cfg(feature = "remote")]
+            Opened::Remote(service) => Self::over(service),
+        }
     }
 
     /// An HSM over a service of your own: a wrapper, a group, a test double.
@@ -109,7 +123,7 @@ impl Hsm {
         })
     }
 
-    fn local((local, requests): (Local, RequestIds)) -> Self {
+    fn local(local: Local, requests: RequestIds) -> Self {
         Self {
             shared: Arc::new(Shared {
                 service: Arc::new(local.engine().clone()),
@@ -265,6 +279,8 @@ pub struct OpenOptions {
     pub(crate) maintenance: Maintain,
     pub(crate) danger_accept_clock: bool,
     pub(crate) device: SoftDeviceOptions,
+    #[cfg(feature = "remote")]
+    pub(crate) remote: crate::remote::RemoteOptions,
 }
 
 /// Whether the opener runs the maintenance.
@@ -294,6 +310,8 @@ impl OpenOptions {
             maintenance: Maintain::InBackground,
             danger_accept_clock: false,
             device: SoftDevice::options(CryptoProvider::AwsLc),
+            #[cfg(feature = "remote")]
+            remote: crate::remote::RemoteOptions::default(),
         }
     }
 

@@ -190,17 +190,10 @@ impl<A> Key<A> {
     /// As [`info`](Key::info).
     pub async fn rotation_policy(&self) -> Result<Option<RotationPolicy>> {
         let name = self.key.name.clone();
-        match self
-            .session
-            .call(Request::GetRotationPolicy { name })
-            .await?
-        {
-            Response::RotationPolicy(policy) => Ok(policy),
-            other => Err(unexpected(&other)),
-        }
+        self.policy(Request::GetRotationPolicy { name }).await
     }
 
-    /// Sets when new versions are made by themselves, or stops it with `None`.
+    /// Sets when new versions are made by themselves, or stops it with `None`. Says what holds now.
     ///
     /// # Errors
     ///
@@ -208,12 +201,19 @@ impl<A> Key<A> {
     pub async fn set_rotation_policy(
         &self,
         policy: impl Into<Option<RotationPolicy>>,
-    ) -> Result<()> {
+    ) -> Result<Option<RotationPolicy>> {
         let request = Request::SetRotationPolicy {
             name: self.key.name.clone(),
             policy: policy.into(),
         };
-        self.session.done(request).await
+        self.policy(request).await
+    }
+
+    async fn policy(&self, request: Request<'_>) -> Result<Option<RotationPolicy>> {
+        match self.session.call(request).await? {
+            Response::RotationPolicy(policy) => Ok(policy),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Soft-deletes the key with all its versions. [`Session::recover_key`] brings it back.

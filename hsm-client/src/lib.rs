@@ -28,6 +28,7 @@
 //! | to | see |
 //! |---|---|
 //! | make or open an HSM | [`Hsm`], [`Setup`], [`OpenOptions`] |
+//! | open one behind a server | [`Hsm::open`] of `https://…` or `unix:…`, `remote` |
 //! | administer it: users, roles, settings, deleted keys | [`Session`] |
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
@@ -48,6 +49,9 @@ mod local;
 mod open;
 #[cfg(doctest)]
 mod pages;
+#[cfg(feature = "remote")]
+#[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
+pub mod remote;
 mod session;
 mod url;
 
@@ -56,7 +60,11 @@ pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
 pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
 pub use session::Session;
-pub use url::Url;
+pub use url::{Address, Url};
+
+#[cfg(feature = "remote")]
+#[doc(no_inline)]
+pub use async_trait::async_trait;
 
 pub use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
 pub use hsm_core::key::KeyMaterial;

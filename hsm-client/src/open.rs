@@ -12,6 +12,8 @@ use hsm_store::{AuditLog, EmbeddedStore};
 
 use crate::hsm::{OpenOptions, RequestIds, Setup, Unlock};
 use crate::local::Local;
+#[cfg(feature = "remote")]
+use crate::remote::{Peer, RemoteService};
 use crate::url::Url;
 
 /// What lies where in the folder of a software HSM.
@@ -98,17 +100,46 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
             draft.publish(&path)?;
             open_soft(&path, options).await
         }
+        Url::Https(_) | Url::Unix(_) => Err(Error::new(
+            ErrorKind::InvalidInput,
+            "an HSM behind a server is made where the server runs; open it",
+        )),
     }
 }
 
-pub(crate) async fn open(url: &str, options: OpenOptions) -> Result<(Local, RequestIds)> {
+/// An HSM that was opened.
+pub(crate) enum Opened {
+    Local(Local, RequestIds),
+    #[cfg(feature = "remote")]
+    Remote(Arc<dyn hsm_core::Service>),
+}
+
+pub(crate) async fn open(url: &str, options: OpenOptions) -> Result<Opened> {
     match url.parse()? {
         Url::Memory => Err(Error::new(
             ErrorKind::NotFound,
             "an HSM in memory is gone when it is closed; create it",
         )),
-        Url::Soft(path) => open_soft(&path, options).await,
+        Url::Soft(path) => {
+            let (local, requests) = open_soft(&path, options).await?;
+            Ok(Opened::Local(local, requests))
+        }
+        #[cfg(feature = "remote")]
+        Url::Https(address) => open_remote(Peer::Https(address), options),
+        #[cfg(feature = "remote")]
+        Url::Unix(path) => open_remote(Peer::Unix(path), options),
+        #[cfg(not(feature = "remote"))]
+        Url::Https(_) | Url::Unix(_) => Err(Error::new(
+            ErrorKind::Unsupported,
+            "HSMs behind a server need the feature `remote` of hsm-client, with which this program was not built",
+        )),
     }
+}
+
+#[cfg(feature = "remote")]
+fn open_remote(peer: Peer, options: OpenOptions) -> Result<Opened> {
+    let service = RemoteService::new(peer, options.remote, options.clock)?;
+    Ok(Opened::Remote(Arc::new(service)))
 }
 
 async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestIds)> {

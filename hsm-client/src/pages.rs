@@ -10,3 +10,8 @@ pages! {
     Fips = "docs/fips.md";
     Readme = "README.md";
 }
+
+#[cfg(feature = "remote")]
+pages! {
+    Remote = "docs/remote.md";
+}

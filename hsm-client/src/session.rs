@@ -7,8 +7,8 @@ use hsm_core::key::typed::{KeyKind, Transport};
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, Scope};
 use hsm_core::{
     Error, ErrorKind, KeyInfo, KeyName, KeyRef, KeySpec, Page, PageRequest, PartitionInfo,
-    Principal, Request, Response, Result, SecretBytes, SettingsUpdate, UserInfo, UserUpdate,
-    WrappedFormat,
+    Principal, Request, Response, Result, SecretBytes, SettingsUpdate, Timestamp, TokenInfo,
+    UserInfo, UserUpdate, WrappedFormat,
 };
 
 use crate::create::{CreateKey, Source};
@@ -214,6 +214,56 @@ impl Session {
         self.done(Request::PurgeKey { name }).await
     }
 
+    /// Seals a key with all its versions, its rotation policy and its attributes, to be restored into this partition only.
+    /// Nobody can read or change what is in it; it is not secret, but whoever may restore it can bring the key back after
+    /// it was purged.
+    ///
+    /// ```
+    /// use hsm_client::kinds::EcdsaP256;
+    /// use hsm_client::{BuiltInRole, Hsm, Scope, Setup};
+    ///
+    /// # pollster::block_on(async {
+    /// let hsm = Hsm::create("memory:", Setup::new("admin", "an administrator's password")).await?;
+    /// let admin = hsm.login("admin", "an administrator's password").await?;
+    /// admin.assign_role(BuiltInRole::CryptoUser, "admin", Scope::Keys).await?;
+    /// admin.assign_role(BuiltInRole::CryptoOfficer, "admin", Scope::Global).await?;
+    ///
+    /// let key = admin.create::<EcdsaP256>("invoices").await?;
+    /// let signature = key.sign(b"pay 100 to Alice").await?;
+    /// let backup = admin.backup_key("invoices").await?;
+    /// key.delete().await?;
+    /// admin.purge_key("invoices").await?;
+    ///
+    /// admin.restore_key(&backup).await?;
+    /// let key = admin.key::<EcdsaP256>("invoices").await?;
+    /// key.verify(b"pay 100 to Alice", &signature).await?;
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such key, or it is soft-deleted.
+    pub async fn backup_key(&self, name: &str) -> Result<Vec<u8>> {
+        let name = name.parse()?;
+        match self.call(Request::BackupKey { name }).await? {
+            Response::Backup(backup) => Ok(backup),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Brings a key back from its [backup](Self::backup_key), as it was then, under its old name and versions. A version
+    /// that was compromised when it was purged comes back compromised.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if the name is taken, also by a soft-deleted key,
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for what is no backup, or one of another partition,
+    /// [`Damaged`](ErrorKind::Damaged) for one that was changed.
+    pub async fn restore_key(&self, backup: &[u8]) -> Result<KeyInfo> {
+        self.key_info(Request::RestoreKey { backup }).await
+    }
+
     /// Random bytes from the device, at most 64 KiB.
     ///
     /// # Errors
@@ -237,7 +287,7 @@ impl Session {
         }
     }
 
-    /// Creates a custom role, or replaces the one with this id.
+    /// Creates a custom role, or replaces the one with this id. Says what it is now.
     ///
     /// # Errors
     ///
@@ -248,18 +298,20 @@ impl Session {
         name: &str,
         description: &str,
         actions: ActionSet,
-    ) -> Result<()> {
+    ) -> Result<RoleDefinition> {
         let definition = RoleDefinition::new(id, name, description, actions)?;
-        self.done(Request::PutRoleDefinition { definition }).await
+        self.role_definition(Request::PutRoleDefinition { definition })
+            .await
     }
 
-    /// Deletes a custom role.
+    /// Deletes a custom role. Says what it was.
     ///
     /// # Errors
     ///
     /// [`Conflict`](ErrorKind::Conflict) while somebody has it.
-    pub async fn delete_role(&self, id: RoleId) -> Result<()> {
-        self.done(Request::DeleteRoleDefinition { id }).await
+    pub async fn delete_role(&self, id: RoleId) -> Result<RoleDefinition> {
+        self.role_definition(Request::DeleteRoleDefinition { id })
+            .await
     }
 
     /// The role assignments, of one scope or all.
@@ -292,19 +344,16 @@ impl Session {
             principal: Principal::new(principal)?,
             scope,
         };
-        match self.call(request).await? {
-            Response::RoleAssignment(assignment) => Ok(*assignment),
-            other => Err(unexpected(&other)),
-        }
+        self.role_assignment(request).await
     }
 
-    /// Takes a role away.
+    /// Takes a role away. Says who had it, and where.
     ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound), or [`Conflict`](ErrorKind::Conflict) if nobody could assign roles any more.
-    pub async fn unassign_role(&self, assignment: RoleId) -> Result<()> {
-        self.done(Request::DeleteRoleAssignment { id: assignment })
+    pub async fn unassign_role(&self, assignment: RoleId) -> Result<RoleAssignment> {
+        self.role_assignment(Request::DeleteRoleAssignment { id: assignment })
             .await
     }
 
@@ -344,7 +393,7 @@ impl Session {
         self.done(Request::UpdateUser { name, update }).await
     }
 
-    /// Deletes a user. Sessions that are open end.
+    /// Deletes a user, with its roles and API tokens. Sessions that are open end.
     ///
     /// # Errors
     ///
@@ -369,6 +418,79 @@ impl Session {
             SecretBytes::copy_from(new.as_ref()),
         );
         self.done(Request::ChangePassword { old, new }).await
+    }
+
+    // API tokens.
+
+    /// Makes an API token: who shows it to [`Hsm::login_with`](crate::Hsm::login_with) is logged in as `principal`, who need
+    /// not be a user of the partition, until it expires or is deleted. The token is shown this once.
+    ///
+    /// Whoever may do this can become anybody, as whoever may set passwords can.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use hsm_client::{BuiltInRole, Credentials, Hsm, Scope, Setup, Timestamp};
+    ///
+    /// # pollster::block_on(async {
+    /// let hsm = Hsm::create("memory:", Setup::new("admin", "an administrator's password")).await?;
+    /// let admin = hsm.login("admin", "an administrator's password").await?;
+    /// admin.assign_role(BuiltInRole::CryptoUser, "build-server", Scope::Keys).await?;
+    ///
+    /// let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+    /// let tomorrow = tomorrow.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    /// let expires = Timestamp::from_unix_seconds(tomorrow.as_secs());
+    /// let (token, _) = admin.create_token("nightly-build", "build-server", expires).await?;
+    ///
+    /// let server = hsm.login_with(Credentials::token(token.expose())).await?;
+    /// assert_eq!(server.principal().as_str(), "build-server");
+    /// server.random(32).await?;
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if there is a token of that name, [`InvalidInput`](ErrorKind::InvalidInput) for a
+    /// time that has passed, [`LimitExceeded`](ErrorKind::LimitExceeded) beyond
+    /// [`TOKEN_LIFETIME_MAX`](crate::limits::TOKEN_LIFETIME_MAX) and [`TOKENS_MAX`](crate::limits::TOKENS_MAX).
+    pub async fn create_token(
+        &self,
+        name: &str,
+        principal: &str,
+        expires: Timestamp,
+    ) -> Result<(SecretBytes, TokenInfo)> {
+        let request = Request::CreateToken {
+            name: name.parse()?,
+            principal: Principal::new(principal)?,
+            expires,
+        };
+        match self.call(request).await? {
+            Response::Token { token, info } => Ok((token, info)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lists API tokens by name, expired ones as well, never the tokens themselves.
+    ///
+    /// # Errors
+    ///
+    /// As for every method.
+    pub async fn list_tokens(&self, page: PageRequest) -> Result<Page<TokenInfo>> {
+        match self.call(Request::ListTokens { page }).await? {
+            Response::Tokens(tokens) => Ok(tokens),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes an API token. Sessions that it opened end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn delete_token(&self, name: &str) -> Result<()> {
+        let name = name.parse()?;
+        self.done(Request::DeleteToken { name }).await
     }
 
     // The partition.
@@ -465,6 +587,20 @@ impl Session {
     pub(crate) async fn secret(&self, request: Request<'_>) -> Result<SecretBytes> {
         match self.call(request).await? {
             Response::Secret(secret) => Ok(secret),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn role_definition(&self, request: Request<'_>) -> Result<RoleDefinition> {
+        match self.call(request).await? {
+            Response::RoleDefinition(definition) => Ok(*definition),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn role_assignment(&self, request: Request<'_>) -> Result<RoleAssignment> {
+        match self.call(request).await? {
+            Response::RoleAssignment(assignment) => Ok(*assignment),
             other => Err(unexpected(&other)),
         }
     }

@@ -19,7 +19,7 @@ use hsm_client::kinds::{Aes256Gcm, Aes256Kwp, EcdsaP256, HmacSha256};
 use hsm_client::{
     ActionSet, Algorithm, AttributesUpdate, BuiltInRole, DataAction, Error, ErrorKind, KeySpec,
     KeyType, PageRequest, Principal, PublicKey, Result, RoleDefinition, RoleId, Scope, SecretBytes,
-    Settings, SettingsUpdate, SignInput, Usage, Usages, UserUpdate, audit,
+    Settings, SettingsUpdate, SignInput, Timestamp, Usage, Usages, UserUpdate, audit,
 };
 use hsm_core::audit::{Entry, OwnedEvent, RequestId};
 use hsm_core::{
@@ -289,6 +289,13 @@ fn every_request_leaves_one_record_of_its_own() {
             len: 32,
         },
         Request::Random { len: 8 },
+        Request::BackupKey { name: name("k") },
+        Request::BackupKey {
+            name: name("ghost"),
+        },
+        Request::RestoreKey {
+            backup: b"no backup",
+        },
         Request::DeleteKey { name: name("k") },
         Request::GetDeletedKey { name: name("k") },
         Request::ListDeletedKeys { page: page() },
@@ -322,6 +329,15 @@ fn every_request_leaves_one_record_of_its_own() {
         Request::CreateUser {
             name: principal("app"),
             password: SecretBytes::copy_from(PASSWORD.as_bytes()),
+        },
+        Request::CreateToken {
+            name: "night".parse().unwrap(),
+            principal: principal("app"),
+            expires: Timestamp::from_unix_seconds(0),
+        },
+        Request::ListTokens { page: page() },
+        Request::DeleteToken {
+            name: "night".parse().unwrap(),
         },
         Request::ListUsers { page: page() },
         Request::UpdateUser {

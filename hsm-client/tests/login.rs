@@ -15,8 +15,8 @@ use hsm_client::limits::{
     SESSION_LIFETIME_MAX,
 };
 use hsm_client::{
-    ActionSet, BuiltInRole, DataAction, Error, ErrorKind, PageRequest, Result, RoleId, Scope,
-    SecretBytes, UserUpdate,
+    ActionSet, BuiltInRole, Credentials, DataAction, Error, ErrorKind, PageRequest, Result, RoleId,
+    Scope, SecretBytes, UserUpdate,
 };
 
 const WRONG: &str = "a wrong password";
@@ -301,6 +301,24 @@ fn a_new_password_ends_every_session_of_the_user() {
     assert_wrong(hsm.login("app", "the second password"));
     hsm.login("app", "the third password").unwrap();
     list_users(&admin).unwrap();
+}
+
+/// A certificate or a token of an issuer can stand for a user.
+#[test]
+fn a_disabled_user_is_kept_out_whoever_vouches() {
+    let (_home, hsm) = Home::new();
+    let admin = admin(&hsm);
+    let vouched = || {
+        hsm.login_with(Credentials::Authenticated("app".parse().unwrap()))
+            .unwrap()
+    };
+    let open = vouched();
+    list(&open).unwrap();
+    admin.update_user("app", UserUpdate::Disable).unwrap();
+    assert_ended(list(&open), "disabled");
+    assert_ended(list(&vouched()), "disabled");
+    admin.update_user("app", UserUpdate::Enable).unwrap();
+    list(&vouched()).unwrap();
 }
 
 fn list_users(session: &Session) -> Result<()> {

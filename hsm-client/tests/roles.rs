@@ -112,6 +112,8 @@ const CASES: &[Case] = cases! {
     ListDeletedKeys, Keys, OFFICERS, |_m, _key| Request::ListDeletedKeys { page: PageRequest::default() };
     RecoverKey, Key, OFFICERS, |_m, key| Request::RecoverKey { name: name(key) };
     PurgeKey, Key, OFFICERS, |_m, key| Request::PurgeKey { name: name(key) };
+    BackupKey, Key, &[CryptoUser, BuiltInRole::Backup], |_m, key| Request::BackupKey { name: name(key) };
+    RestoreKey, Keys, &[CryptoUser, BuiltInRole::Restore], |_m, _key| Request::RestoreKey { backup: b"no backup" };
     Sign, Key, USERS, |_m, key| Request::Sign { key: reference(key), algorithm: Algorithm::Es256, input: SignInput::Message(b"") };
     Verify, Key, USERS, |_m, key| Request::Verify { key: reference(key), algorithm: Algorithm::Es256, input: SignInput::Message(b""), signature: b"" };
     Mac, Key, USERS, |_m, key| Request::Mac { key: reference(key), algorithm: Algorithm::Hs256, message: b"" };
@@ -143,6 +145,11 @@ const CASES: &[Case] = cases! {
     ListUsers, Global, ADMINISTRATORS, |_m, _key| Request::ListUsers { page: PageRequest::default() };
     UpdateUser, Global, ADMINISTRATORS, |_m, _key| Request::UpdateUser { name: principal("nobody"), update: UserUpdate::Unlock };
     DeleteUser, Global, ADMINISTRATORS, |_m, _key| Request::DeleteUser { name: principal("nobody") };
+    CreateToken, Global, ADMINISTRATORS, |_m, _key| Request::CreateToken {
+        name: "night".parse().unwrap(), principal: principal("nobody"), expires: Timestamp::from_unix_seconds(0),
+    };
+    ListTokens, Global, ADMINISTRATORS, |_m, _key| Request::ListTokens { page: PageRequest::default() };
+    DeleteToken, Global, ADMINISTRATORS, |_m, _key| Request::DeleteToken { name: "night".parse().unwrap() };
     ChangePassword, Anywhere, EVERYBODY, |_m, _key| Request::ChangePassword {
         old: SecretBytes::copy_from(b"old"), new: SecretBytes::copy_from(b"short"),
     };

@@ -9,12 +9,15 @@ use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use hsm_backend_soft::{Protector, ProtectorFile, SoftDevice};
 use hsm_client::kinds::{Aes256Gcm, Aes256Kwp, EcdsaP256, HmacSha256, Kdk256};
+use hsm_client::remote::{AccessToken, ClientCredentials, ManagedIdentity, StaticToken};
 use hsm_client::{
     Algorithm, BuiltInRole, Error, Hsm, KeySpec, KeyType, OpenOptions, PageRequest, Result, Scope,
-    SecretBytes, Setup, SignInput, Usage, Usages, UserUpdate, audit,
+    SecretBytes, Setup, SignInput, Timestamp, Usage, Usages, UserUpdate, audit,
 };
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
@@ -43,6 +46,7 @@ fn nothing_that_is_printed_has_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     client(&mut printed, folder.path()).unwrap();
     blocking(&mut printed).unwrap();
+    remote(&mut printed).unwrap();
     files(folder.path());
 
     let expected: BTreeSet<_> = PRINTED.into_iter().collect();
@@ -123,12 +127,13 @@ fn the_search_finds_every_form() {
 }
 
 /// Types whose values are printed below with secrets in them or near them.
-const PRINTED: [&str; 44] = [
+const PRINTED: [&str; 49] = [
     "backend-soft device::SoftDevice",
     "backend-soft protector::Protector",
     "backend-soft protector::ProtectorFile",
     "client audit::Record",
     "client audit::Report",
+    "client auth::AccessToken",
     "client blocking::AnyKey",
     "client blocking::CreateKey",
     "client blocking::Hsm",
@@ -144,6 +149,9 @@ const PRINTED: [&str; 44] = [
     "client key::Signature",
     "client key::Wrapped",
     "client session::Session",
+    "client sources::ClientCredentials",
+    "client sources::ManagedIdentity",
+    "client sources::StaticToken",
     "core chain::Frame",
     "core device::Ciphertext",
     "core device::CiphertextRef",
@@ -161,6 +169,7 @@ const PRINTED: [&str; 44] = [
     "core request::KeyInfo",
     "core request::Request",
     "core request::Response",
+    "core request::TokenInfo",
     "core request::UserInfo",
     "core request::UserUpdate",
     "core sealed::Binding",
@@ -171,12 +180,14 @@ const PRINTED: [&str; 44] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 70] = [
+const NO_SECRETS: [&str; 75] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
+    "client auth::Challenge",
     "client clock::SystemClock",
     "client key::Encapsulation",
+    "client url::Address",
     "client url::Url",
     "core action::ActionSet",
     "core action::DataAction",
@@ -214,10 +225,12 @@ const NO_SECRETS: [&str; 70] = [
     "core record::RequestId",
     "core record::StreamEvent",
     "core request::Deletion",
+    "core request::IfTaken",
     "core request::NewKeyParameters",
     "core request::Page",
     "core request::PageRequest",
     "core request::PartitionInfo",
+    "core request::Recovery",
     "core request::Settings",
     "core request::SettingsUpdate",
     "core role::BuiltInRole",
@@ -230,6 +243,7 @@ const NO_SECRETS: [&str; 70] = [
     "core rotation::Trigger",
     "core scope::Scope",
     "core service::Principal",
+    "core service::TokenName",
     "core spec::KeySpec",
     "core spec::Usage",
     "core spec::Usages",
@@ -462,6 +476,35 @@ fn devices(printed: &mut Printed) -> Result<()> {
 }
 
 /// A client of an HSM in a folder, and its audit log.
+fn remote(printed: &mut Printed) -> Result<()> {
+    let token = AccessToken::new(PASSWORD).expires_in(Duration::from_secs(60));
+    printed.debug("client auth::AccessToken", &token);
+    let token = StaticToken::new(PASSWORD);
+    printed.debug("client sources::StaticToken", &token);
+    let app = ManagedIdentity::app("http://localhost/token", PASSWORD);
+    printed.debug("client sources::ManagedIdentity", &app);
+    let credentials = ClientCredentials::new("client", PASSWORD);
+    printed.debug("client sources::ClientCredentials", &credentials);
+    let options = OpenOptions::new()
+        .token_source(credentials)
+        .proxy(format!("http://user:{PASSWORD}@localhost:1"))
+        .attempts(1);
+    printed.debug("client hsm::OpenOptions", &options);
+    block_on(async {
+        // Nothing is there: what is printed of the attempt has nothing of what it would have shown.
+        let hsm = Hsm::open_with("https://localhost:1", options).await?;
+        printed.debug("client hsm::Hsm", &hsm);
+        printed.error(&hsm.login("app", PASSWORD).await.unwrap_err());
+        let token = Credentials::token(PASSWORD);
+        printed.error(&hsm.login_with(token).await.unwrap_err());
+        let connection = hsm.login_with(Credentials::Connection).await;
+        printed.error(&connection.unwrap_err());
+        let token = Credentials::token(format!("{PASSWORD}\n"));
+        printed.error(&hsm.login_with(token).await.unwrap_err());
+        Ok(())
+    })
+}
+
 fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
     let path = folder.join("dev.hsm");
     let url = format!("soft:{}", path.display());
@@ -495,6 +538,19 @@ fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
         for user in admin.list_users(PageRequest::default()).await?.items {
             printed.debug("core request::UserInfo", &user);
         }
+
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let year = Timestamp::from_unix_seconds(now.unwrap().as_secs() + 365 * 24 * 60 * 60);
+        let (token, info) = admin.create_token("nightly", "app", year).await?;
+        printed.debug("core request::TokenInfo", &info);
+        let text = String::from_utf8_lossy(token.expose()).into_owned();
+        let credentials = Credentials::token(&text);
+        let shown = format!("{token:?} {credentials:?} {info:?}");
+        assert!(!shown.contains(&text["hsm_t_".len()..]), "{shown}");
+        printed.debug("core service::Credentials", &credentials);
+        drop(hsm.login_with(credentials).await?);
+        let wrong = hsm.login_with(Credentials::token(PASSWORD)).await;
+        printed.error(&wrong.unwrap_err());
 
         let app = hsm.login("app", PASSWORD).await?;
         printed.debug("client session::Session", &app);

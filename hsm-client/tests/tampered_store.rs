@@ -12,7 +12,8 @@ use hsm_client::blocking::{Hsm, Key, Session};
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::lifecycle::Event;
 use hsm_client::{
-    AttributesUpdate, BuiltInRole, Error, ErrorKind, PageRequest, RotationPolicy, Scope, audit,
+    AttributesUpdate, BuiltInRole, Clock, Credentials, Error, ErrorKind, PageRequest,
+    RotationPolicy, Scope, audit,
 };
 use rusqlite::{Connection, params};
 
@@ -304,6 +305,47 @@ fn a_deleted_key_does_not_come_back_by_its_old_records() {
     key(&app, "alpha").delete().unwrap();
     intruder.put("keys", &name, &record);
     assert_only_alpha_is_damaged(&app);
+}
+
+#[test]
+fn edited_tokens_log_nobody_in() {
+    let (home, hsm, _) = with_keys();
+    let admin = admin(&hsm);
+    let tomorrow = home.clock.now() + Duration::from_secs(24 * 60 * 60);
+    let (token, _) = admin.create_token("night", "app", tomorrow).unwrap();
+    let show = || hsm.login_with(Credentials::token(token.expose()));
+    show().unwrap();
+    let intruder = Intruder::at(&home);
+    let (name, record) = intruder.rows_of("meta", "token/night").remove(0);
+    let (id, by_id) = intruder.rows_of("meta", "token-id/").remove(0);
+    // For somebody else.
+    let edited = replace(&record, b"\x03app", b"\x05admin");
+    intruder.put("meta", &name, &edited);
+    assert_damaged(&show().unwrap_err(), "token/night` in meta was edited");
+    // Put back, it logs in as ever; deleted and put back, it does not.
+    intruder.put("meta", &name, &record);
+    show().unwrap();
+    admin.delete_token("night").unwrap();
+    intruder.put("meta", &name, &record);
+    intruder.put("meta", &id, &by_id);
+    assert_damaged(&show().unwrap_err(), "was planted");
+
+    intruder.remove("meta", &name);
+    intruder.remove("meta", &id);
+
+    // Hidden while its user is deleted, it is nobody's.
+    let (token, _) = admin.create_token("noon", "app", tomorrow).unwrap();
+    let show = || hsm.login_with(Credentials::token(token.expose()));
+    let (name, record) = intruder.rows_of("meta", "token/noon").remove(0);
+    intruder.remove("meta", &name);
+    admin.delete_user("app").unwrap();
+    intruder.put("meta", &name, &record);
+    let error = show().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    home.clock.advance(Duration::from_secs(1));
+    admin.create_user("app", PASSWORD).unwrap();
+    let error = show().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
 }
 
 #[test]

@@ -344,7 +344,7 @@ fn act(session: &Session, what: &str, name: &str) -> Result<String, Error> {
             .any_key(name)?
             .handle()
             .set_rotation_policy(None)
-            .map(|()| String::new())?,
+            .map(|_| String::new())?,
         _ => panic!("unknown order {what}"),
     })
 }

@@ -5,10 +5,12 @@
 //! response. Nothing on that line waits for another key's work.
 
 mod audit;
+mod backup;
 mod cache;
 mod crypto;
 mod keys;
 mod ledger;
+mod lockout;
 mod maintenance;
 mod record;
 mod roles;
@@ -16,6 +18,7 @@ mod session;
 mod settings;
 mod strangers;
 mod time;
+mod tokens;
 mod tree;
 mod users;
 
@@ -41,6 +44,7 @@ use cache::KeyCache;
 use ledger::{Change, Known};
 use record::{PARTITION_KEY, PartitionRecord, SETTINGS_KEY};
 use roles::Policy;
+use session::Proof;
 use time::Time;
 use tree::{Anchor, Tree, damaged};
 
@@ -282,14 +286,15 @@ impl Engine {
         Ok(engine)
     }
 
-    /// A session for a principal that the caller has authenticated: how a server turns its identities into sessions.
+    /// A session for a principal that the caller has authenticated: how a server turns its identities into sessions. It is of
+    /// no use while a user of that name is disabled.
     ///
     /// # Errors
     ///
     /// [`LimitExceeded`](ErrorKind::LimitExceeded) with too many sessions open.
     pub async fn session_for(&self, principal: Principal) -> Result<Arc<EngineSession>> {
         self.refresh().await?;
-        EngineSession::open(self.clone(), principal, None).map(Arc::new)
+        EngineSession::open(self.clone(), principal, Proof::Caller).map(Arc::new)
     }
 
     /// The partition's id, which is also the id of its journal.
@@ -344,7 +349,7 @@ impl Service for Engine {
             Credentials::Password { user, password } => {
                 Ok(self.login_with_password(user, password).await?)
             }
-            Credentials::Token(_) => unimplemented!(),
+            Credentials::Token(token) => Ok(self.login_with_token(token).await?),
             Credentials::Authenticated(principal) => Ok(self.session_for(principal).await?),
             Credentials::Connection => Err(Error::new(
                 ErrorKind::Unsupported,

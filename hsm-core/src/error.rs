@@ -27,7 +27,7 @@ pub enum ErrorKind {
     /// Too many wrong passwords; [`Error::retry_after`] says how long to wait.
     LockedOut,
 
-    /// There is no such key, version, user, role or assignment.
+    /// There is no such key, version, user, token, role or assignment.
     NotFound,
     /// The name is taken, by a live or a soft-deleted object, or another caller changed it first.
     Conflict,

@@ -93,6 +93,16 @@ pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(15 * 60);
 /// Names of no user for which wrong passwords are counted as for users; a further one takes the place of another.
 pub const LOGIN_STRANGERS_MAX: u16 = 4096;
 
+/// Most API tokens of a partition. Expired ones make room for new ones.
+pub const TOKENS_MAX: usize = 1000;
+
+/// Longest life of an API token: 366 days, so that a year is one whenever it begins.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Largest backup of a key, in bytes: 2 MiB. A key of [`KEY_VERSIONS_MAX`] versions, each with the largest sealed key, public
+/// key and tags, fits in.
+pub const KEY_BACKUP_LEN_MAX: usize = 2 << 20;
+
 /// Most sessions open at once in one process.
 pub const SESSIONS_MAX: usize = 10_000;
 
@@ -146,6 +156,7 @@ pub const MAINTENANCE_BATCH_MAX: usize = 64;
 
 /// A key that could not be rotated by its policy is tried again after this long.
 pub const ROTATION_RETRY: Duration = Duration::from_secs(60 * 60);
+
 /// Shortest time from the making of a version to its rotation or expiry by policy. Managed HSM: 28 days.
 pub const ROTATION_PERIOD_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -86,7 +86,8 @@ pub enum Request<'a> {
 
     /// Seals a key with all its versions for a [`RestoreKey`](Self::RestoreKey) into this partition.
     BackupKey { name: KeyName },
-    /// Brings a key back from its backup, under its old name, which must be free.
+    /// Brings a key back from its backup, under its old name, which must be free. A version that was compromised when it was
+    /// purged comes back compromised.
     RestoreKey { backup: &'a [u8] },
 
     /// Signs a message or digest.
@@ -194,15 +195,18 @@ pub enum Request<'a> {
     ListUsers { page: PageRequest },
     /// Enables or disables a user, sets a new password, or lifts a lock-out.
     UpdateUser { name: Principal, update: UserUpdate },
-    /// Deletes a user and takes all its roles: a later user of the same name starts with none.
+    /// Deletes a user and takes all its roles and API tokens: a later user of the same name starts with none.
     DeleteUser { name: Principal },
     /// Makes an API token, which logs its principal in until it expires or is deleted. It is shown once.
+    ///
+    /// The principal need not be a user. Whoever may make tokens can become anybody, as whoever may set passwords can.
+    /// Tokens of a user who is disabled do not log in, and go with a user who is deleted. A new password does not end them.
     CreateToken {
         name: TokenName,
         principal: Principal,
         expires: Timestamp,
     },
-    /// Lists API tokens, by name.
+    /// Lists API tokens, by name. Expired ones are listed until they are deleted, or their room is needed.
     ListTokens { page: PageRequest },
     /// Deletes an API token. Sessions that it opened end.
     DeleteToken { name: TokenName },

@@ -1,5 +1,10 @@
 //! The program `hsm`.
+#![forbid(unsafe_code)]
 
 mod cli;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -329,9 +329,9 @@ pub mod prelude {
     pub use hsm_core::lifecycle::Event;
     pub use hsm_core::policy::{ActionSet, DataAction, RoleDefinition, RotationPolicy, Scope};
     pub use hsm_core::{
-        Algorithm, AttributesUpdate, CiphertextRef, Credentials, ErrorKind, KeyRef, KeySpec,
-        KeyType, NewKeyParameters, PageRequest, PublicKey, Request, Result, SecretBytes, Service,
-        Session, SettingsUpdate, SignInput, Tags, Timestamp, Usage, Usages, UserUpdate,
+        Algorithm, AttributesUpdate, CiphertextRef, Credentials, ErrorKind, IfTaken, KeyRef,
+        KeySpec, KeyType, NewKeyParameters, PageRequest, PublicKey, Request, Result, SecretBytes,
+        Service, Session, SettingsUpdate, SignInput, Tags, Timestamp, Usage, Usages, UserUpdate,
         WrappedFormat,
     };
 

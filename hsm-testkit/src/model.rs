@@ -4,7 +4,7 @@ mod keys;
 mod lifecycle;
 mod people;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use hsm_core::audit::{RequestId, StreamId};
 use hsm_core::limits::{SESSION_IDLE_MAX, SESSION_LIFETIME_MAX};
 use hsm_core::policy::{BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope};
 use hsm_core::{
-    Clock, Credentials, Error, ErrorKind, KeyName, Principal, Request, Response, Result, Service,
-    Session, Settings, Timestamp,
+    Clock, Credentials, Error, ErrorKind, KeyName, Principal, Recovery, Request, Response, Result,
+    Service, Session, Settings, Timestamp, TokenName, VersionId,
 };
 use parking_lot::Mutex;
 
 use self::keys::{Key, Made};
-use self::people::{Failures, User};
+use self::people::{Admitted, Failures, Token, User};
 use crate::ManualClock;
 use crate::service::{ADMINISTRATOR, PASSWORD};
 
@@ -64,10 +64,15 @@ struct World {
     settings: Settings,
     keys: BTreeMap<KeyName, Key>,
     users: BTreeMap<Principal, User>,
+    tokens: BTreeMap<TokenName, Token>,
     /// Those who tried to log in under names that no user had.
     strangers: BTreeMap<Principal, Failures>,
     definitions: BTreeMap<RoleId, RoleDefinition>,
     assignments: BTreeMap<RoleId, RoleAssignment>,
+    /// Keys as they were when they were backed up; their places stand for them.
+    backups: Vec<(KeyName, Key)>,
+    /// Versions that were compromised when they were purged.
+    compromised: BTreeSet<VersionId>,
     /// Signatures, ciphertexts and the like, by the number that stands for them.
     made: Vec<Made>,
     /// The last number that was given to anything that must differ from all others.
@@ -85,9 +90,12 @@ impl Model {
             settings: Settings::default(),
             keys: BTreeMap::new(),
             users: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             strangers: BTreeMap::new(),
             definitions: BTreeMap::new(),
             assignments: BTreeMap::new(),
+            backups: Vec::new(),
+            compromised: BTreeSet::new(),
             made: Vec::new(),
             last: 0,
             zeroized: false,
@@ -136,17 +144,21 @@ pub(crate) enum Presence {
 #[async_trait]
 impl Service for Model {
     async fn login(&self, credentials: Credentials) -> Result<Arc<dyn Session>> {
-        let Credentials::Password { user, password } = credentials else {
-            return Err(refuse(ErrorKind::Unsupported, "other credentials"));
-        };
         let mut world = self.world.lock();
         let now = world.now(&self.clock);
         world.check_alive()?;
-        let generation = world.login(now, &user, password.expose())?;
+        let (principal, admitted) = match credentials {
+            Credentials::Password { user, password } => {
+                let generation = world.login(now, &user, password.expose())?;
+                (user, Admitted::Password(generation))
+            }
+            Credentials::Token(token) => world.show(now, token.expose())?,
+            _ => return Err(refuse(ErrorKind::Unsupported, "other credentials")),
+        };
         Ok(Arc::new(ModelSession {
             model: self.clone(),
-            principal: user,
-            generation,
+            principal,
+            admitted,
             opened: self.clock.monotonic(),
             use_of: Mutex::new(Use {
                 last: self.clock.monotonic(),
@@ -161,8 +173,7 @@ impl Service for Model {
 struct ModelSession {
     model: Model,
     principal: Principal,
-    /// Which user of that name, before or after which change.
-    generation: u128,
+    admitted: Admitted,
     /// By the hand of the clock that nobody sets.
     opened: Duration,
     use_of: Mutex<Use>,
@@ -175,14 +186,13 @@ struct Use {
 }
 
 impl ModelSession {
-    /// A session ends by logout, by time, and with its user. What has ended stays so.
+    /// A session ends by logout, by time, and with its user or token. What has ended stays so.
     fn check(&self, world: &World) -> Result<()> {
         let now = self.model.clock.monotonic();
         let mut use_of = self.use_of.lock();
-        let user = world.users.get(&self.principal);
         use_of.ended |= now - use_of.last > SESSION_IDLE_MAX
             || now - self.opened > SESSION_LIFETIME_MAX
-            || user.is_none_or(|user| !user.enabled || user.generation != self.generation);
+            || !world.admits(world.latest, &self.principal, self.admitted);
         if use_of.ended {
             return Err(refuse(ErrorKind::Unauthenticated, "the session has ended"));
         }
@@ -207,7 +217,9 @@ impl Session for ModelSession {
         if let Some(wrapping) = request.wrapping_key() {
             world.authorize(&self.principal, action, &Scope::Key(wrapping.clone()))?;
         }
-        world.answer(&self.principal, now, request)
+        let mut answer = world.answer(&self.principal, now, request)?;
+        world.add_recovery(&mut answer);
+        Ok(answer)
     }
 
     async fn logout(&self) {
@@ -224,6 +236,22 @@ impl World {
     fn next(&mut self) -> u128 {
         self.last += 1;
         self.last
+    }
+
+    /// What the deletion of a key means is said with every key.
+    fn add_recovery(&self, answer: &mut Response) {
+        let recovery = Some(Recovery {
+            retention_days: self.settings.retention_days,
+            purge_protection: self.settings.purge_protection,
+        });
+        match answer {
+            Response::Key(key) => key.recovery = recovery,
+            Response::Keys(page) => page
+                .items
+                .iter_mut()
+                .for_each(|key| key.recovery = recovery),
+            _ => {}
+        }
     }
 
     fn check_alive(&self) -> Result<()> {
@@ -278,6 +306,9 @@ impl World {
             | Request::UpdateUser { .. }
             | Request::DeleteUser { .. }
             | Request::ChangePassword { .. }
+            | Request::CreateToken { .. }
+            | Request::ListTokens { .. }
+            | Request::DeleteToken { .. }
             | Request::GetSettings
             | Request::UpdateSettings { .. } => self.govern(caller, now, request),
             Request::Zeroize { confirm } if confirm == ID => {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// What each crate may use: itself, and in its tests.
-const ARROWS: [(&str, &[&str], &[&str]); 7] = [
+const ARROWS: [(&str, &[&str], &[&str]); 9] = [
     ("hsm-core", &[], &[]),
     ("hsm-store", &["hsm-core"], &["hsm-testkit"]),
     ("hsm-backend-soft", &["hsm-core"], &["hsm-testkit"]),
@@ -17,10 +17,16 @@ const ARROWS: [(&str, &[&str], &[&str]); 7] = [
         &["hsm-core"],
         &["hsm-backend-soft", "hsm-store", "hsm-client"],
     ),
+    ("hsm-wire", &["hsm-core"], &["hsm-testkit"]),
     (
         "hsm-client",
-        &["hsm-core", "hsm-store", "hsm-backend-soft"],
+        &["hsm-core", "hsm-store", "hsm-backend-soft", "hsm-wire"],
         &["hsm-testkit"],
+    ),
+    (
+        "hsm-server",
+        &["hsm-core", "hsm-wire", "hsm-client"],
+        &["hsm-backend-soft", "hsm-testkit"],
     ),
     (
         "hsm-examples",

@@ -4,88 +4,108 @@
 //! body into a request and writes the response; the client writes the request and reads the response. Both halves of each
 //! are side by side here, so that they cannot drift apart. What only this SDK has is under `/hsm/v1/`, in the same style.
 //!
+//! ```
+//! use hsm_core::{Algorithm, Request, Response, SignInput};
+//! use hsm_wire::{Buffers, Outgoing, Route};
+//!
+//! // The client writes a request …
+//! let input = SignInput::Message(b"pay 100 to Alice");
+//! let sign = Request::Sign { key: "payments".parse()?, algorithm: Algorithm::Es256, input };
+//! let outgoing = Outgoing::new(&sign)?;
+//! assert_eq!(outgoing.target, "/keys/payments//sign?api-version=7.6");
+//!
+//! // … the server reads it and writes what the engine answered …
+//! let (path, query) = outgoing.target.split_once('?').unwrap();
+//! let Ok(Route::Engine(route)) = Route::parse(&outgoing.method, path, Some(query)) else { unreachable!() };
+//! let mut buffers = Buffers::default();
+//! let Request::Sign { algorithm, .. } = route.request(outgoing.body.as_bytes(), &mut buffers)? else { unreachable!() };
+//! assert_eq!(algorithm, Algorithm::Es256);
+//! let version = "0123456789abcdef0123456789abcdef".parse()?;
+//! let reply = route.reply(Ok(Response::Signature { bytes: vec![1; 64], version }), "https://localhost:8443");
+//! assert_eq!(reply.status, 200);
+//!
+//! // … and the client reads that.
+//! let response = outgoing.route.response(reply.status, reply.body.as_bytes())?;
+//! assert!(matches!(response, Response::Signature { version: v, .. } if v == version));
+//! # Ok::<(), hsm_core::Error>(())
+//! ```
+//!
+//! # Map
+//!
+//! | to | see |
+//! |---|---|
+//! | find out what a request asks for | [`Route::parse`], [`EngineRoute::request`] |
+//! | answer it | [`EngineRoute::reply`], [`Reply`] |
+//! | ask, and read the answer | [`Outgoing`], [`EngineRoute::response`] |
+//! | log in, and whatever else needs no engine | [`ServerRoute`], [`server`] |
+//! | list all of it | [`endpoints`], [`openapi`] |
+//!
+//! # What our own clients see
+//!
+//! Keys carry a member `hsm`, which other clients ignore: the type, the lifecycle state, the algorithm that the key is bound
+//! to, times in milliseconds. Where it is missing, because another service answered, everything is read from the members of
+//! Key Vault as well as can be.
+//!
 //! No sockets, no async, no clock.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod body;
+mod buffer;
+mod error;
+mod json;
+mod openapi;
+mod outgoing;
+mod read;
+mod route;
+
 use hsm_core::{Error, Request, Response, Result};
-use http::{Method, StatusCode};
-use zeroize::Zeroize;
+use http::StatusCode;
 
-/// Where a request goes: the method and path, parsed. Routes that ask the engine for something carry what the path and
-/// query say; [`Route::request`] adds the body.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Route {
-    /// A request for the engine.
-    Engine(EngineRoute),
-    /// What the server answers by itself.
-    Server(ServerRoute),
-    /// An operation of the real services that is not there yet: 501.
-    NotYet(&'static str),
-}
+pub use self::body::server;
+pub use self::buffer::{Body, Buffers};
+pub use self::openapi::openapi;
+pub use self::outgoing::Outgoing;
+pub use self::route::{Endpoint, EngineRoute, Misrouted, Route, ServerRoute, endpoints};
 
-/// What the server answers by itself.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum ServerRoute {
-    /// `POST /hsm/v1/sessions`: a user's name and password for a session token.
-    Login,
-    /// `GET /hsm/v1/sessions/current`: who the token or connection stands for.
-    WhoAmI,
-    /// `DELETE /hsm/v1/sessions/current`.
-    Logout,
-    /// `GET /hsm/v1/clock`.
-    ReadClock,
-    /// `POST /hsm/v1/clock`: moves the test clock ahead.
-    AdvanceClock,
-    /// `GET /healthz`: the process is there.
-    Health,
-    /// `GET /readyz`: requests can be served.
-    Ready,
-    /// `GET /hsm/v1/openapi.json`.
-    OpenApi,
-}
+pub(crate) use self::buffer::Bytes;
 
-/// A route of the engine: one variant for each variant of [`Request`], with what path and query say of it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum EngineRoute {}
+/// The versions of the API that are answered, all in the same way.
+pub const API_VERSIONS: &[&str] = &[
+    "7.0",
+    "7.1",
+    "7.2",
+    "7.3",
+    "7.4",
+    "7.5",
+    "7.6-preview.1",
+    "7.6-preview.2",
+    "7.6",
+    "2025-06-01-preview",
+    "2025-07-01",
+    "2026-01-01-preview",
+    "2026-04-01",
+];
 
-impl Route {
-    /// Finds the route of a method, path and query.
-    ///
-    /// # Errors
-    ///
-    /// [`Misrouted`]: no such path, or not with this method, or a name in it that cannot be one.
-    pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Misrouted> {
-        _ = (method, path, query);
-        unimplemented!()
-    }
-
-    /// The row of the table.
-    #[must_use]
-    pub fn endpoint(&self) -> &'static Endpoint {
-        unimplemented!()
-    }
-}
+/// The version of the API that our client asks for.
+pub const API_VERSION: &str = "7.6";
 
 impl EngineRoute {
     /// Reads a body. Binary values are decoded into `buffers`, which the request borrows.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) that names the field.
+    /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) that names the member,
+    /// [`LimitExceeded`](hsm_core::ErrorKind::LimitExceeded) for what is too long,
+    /// [`Unsupported`](hsm_core::ErrorKind::Unsupported) for what is not there yet.
     pub fn request<'b>(&self, body: &[u8], buffers: &'b mut Buffers) -> Result<Request<'b>> {
-        _ = (body, buffers);
-        unimplemented!()
+        body::request(self, body, buffers)
     }
 
     /// Writes what the engine answered. `base` is the server's own URL without a slash at the end, for the ids of keys.
     #[must_use]
     pub fn reply(&self, result: Result<Response>, base: &str) -> Reply {
-        _ = (result, base);
-        unimplemented!()
+        body::reply(self, result, base)
     }
 
     /// The client's half of [`reply`](Self::reply).
@@ -94,34 +114,10 @@ impl EngineRoute {
     ///
     /// The error that the server answered, or [`Unknown`](hsm_core::ErrorKind::Unknown) if the answer makes no sense.
     pub fn response(&self, status: StatusCode, body: &[u8]) -> Result<Response> {
-        _ = (status, body);
-        unimplemented!()
-    }
-}
-
-/// A request on its way out.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Outgoing {
-    /// Where it goes.
-    pub route: EngineRoute,
-    /// The method.
-    pub method: Method,
-    /// Path and query, with the api-version.
-    pub target: String,
-    /// JSON; empty where there is nothing to say. Wiped on drop.
-    pub body: Body,
-}
-
-impl Outgoing {
-    /// Writes a request.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsupported`](hsm_core::ErrorKind::Unsupported) for what cannot be said over HTTP.
-    pub fn new(request: &Request<'_>) -> Result<Self> {
-        _ = request;
-        unimplemented!()
+        if !status.is_success() {
+            return Err(error::read(status, body));
+        }
+        body::response(self, body)
     }
 }
 
@@ -138,62 +134,37 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// An answer.
+    #[must_use]
+    pub fn new(status: StatusCode, body: Body) -> Self {
+        Self {
+            status,
+            body,
+            retry_after: None,
+        }
+    }
+
     /// The answer that an error is.
     #[must_use]
     pub fn error(error: &Error) -> Self {
-        _ = error;
-        unimplemented!()
+        error::reply(error)
     }
-}
 
-/// A body that may hold secrets: wiped on drop, never printed.
-#[derive(Default, Zeroize, zeroize::ZeroizeOnDrop)]
-pub struct Body(Vec<u8>);
-
-impl Body {
-    /// The bytes.
+    /// The answer to a request that no [`Route`] was found for.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+    pub fn misrouted(misrouted: &Misrouted) -> Self {
+        error::misrouted(misrouted)
+    }
+
+    /// The answer to [`Route::NotYet`].
+    #[must_use]
+    pub fn not_yet(what: &str) -> Self {
+        error::not_yet(what)
     }
 }
 
-impl std::fmt::Debug for Body {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Body({} bytes)", self.0.len())
-    }
-}
-
-/// Room for the binary values of a request, used again for the next. Wiped on drop.
-#[derive(Debug, Default)]
-pub struct Buffers {}
-
-/// Why there is no route.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Misrouted {
-    /// No such path: 404.
-    NotFound,
-    /// The path is there, with other methods: 405 and `Allow`.
-    Method(&'static str),
-    /// A name, version, id or query parameter is malformed: 400, saying what was expected.
-    BadParameter(String),
-}
-
-/// A row of the table of routes, for metrics and the OpenAPI document.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Endpoint {
-    /// A name for metrics and logs: `sign`, `create_key`.
-    pub operation: &'static str,
-    /// The method.
-    pub method: &'static str,
-    /// The path with its parameters in braces.
-    pub path: &'static str,
-}
-
-/// Every row of the table.
+/// Reads the error in an answer that has no [`EngineRoute`], as those of [`ServerRoute`].
 #[must_use]
-pub fn endpoints() -> &'static [Endpoint] {
-    unimplemented!()
+pub fn read_error(status: StatusCode, body: &[u8]) -> Error {
+    error::read(status, body)
 }

@@ -20,6 +20,12 @@ use crate::store::Space;
 impl Engine {
     /// Does what is asked. Whoever calls this holds the permit for it.
     pub(super) async fn dispatch(&self, asked: Asked<'_>, request: Request<'_>) -> Result<Done> {
+        let mut done = self.carry_out(asked, request).await?;
+        self.add_recovery(&mut done.response);
+        Ok(done)
+    }
+
+    async fn carry_out(&self, asked: Asked<'_>, request: Request<'_>) -> Result<Done> {
         let permit = asked.permit;
         match request {
             Request::Sign {
@@ -137,11 +143,8 @@ impl Engine {
             Request::RecoverKey { name } => self.recover_key(asked, name).await,
             Request::PurgeKey { name } => self.purge_key(asked, name).await,
 
-            Request::BackupKey { .. }
-            | Request::RestoreKey { .. }
-            | Request::CreateToken { .. }
-            | Request::ListTokens { .. }
-            | Request::DeleteToken { .. } => unimplemented!(),
+            Request::BackupKey { name } => self.backup_key(asked, name).await,
+            Request::RestoreKey { backup } => self.restore_key(asked, backup).await,
 
             Request::ListRoleDefinitions => self.list_role_definitions(permit),
             Request::PutRoleDefinition { definition } => {
@@ -167,6 +170,13 @@ impl Engine {
             Request::UpdateUser { name, update } => self.update_user(asked, name, update).await,
             Request::DeleteUser { name } => self.delete_user(asked, name).await,
             Request::ChangePassword { old, new } => self.change_password(asked, old, new).await,
+            Request::CreateToken {
+                name,
+                principal,
+                expires,
+            } => self.create_token(asked, name, principal, expires).await,
+            Request::ListTokens { page } => self.list_tokens(permit, page).await,
+            Request::DeleteToken { name } => self.delete_token(asked, name).await,
 
             Request::GetSettings => Ok(Done::read(self.partition_info(permit))),
             Request::UpdateSettings { update } => self.update_settings(asked, update).await,

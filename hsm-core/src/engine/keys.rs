@@ -17,7 +17,7 @@ use crate::key::{
 use crate::lifecycle::State;
 use crate::limits::{KEY_MATERIAL_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX};
 use crate::policy::{Permit, RotationPolicy};
-use crate::request::{Deletion, KeyInfo, NewKeyParameters, Page, PageRequest, Response};
+use crate::request::{Deletion, IfTaken, KeyInfo, NewKeyParameters, Page, PageRequest, Response};
 use crate::secret::SecretBytes;
 use crate::store::Space;
 
@@ -338,13 +338,7 @@ impl Engine {
             if due.is_some() && record.due != due {
                 return Ok(None);
             }
-            if record.versions.len() >= KEY_VERSIONS_MAX {
-                return Err(limit(
-                    "the number of versions of a key",
-                    record.versions.len() + 1,
-                    KEY_VERSIONS_MAX,
-                ));
-            }
+            check_room(&record)?;
             let now = self.now();
             let state = old.attributes.state_at(now);
             if matches!(state, State::Suspended | State::PreActivation) {
@@ -416,15 +410,17 @@ impl Engine {
             } else {
                 "rotation policy removed"
             });
-        self.change(change, move |changes, _| {
-            let mut record = key_record(changes, &name)?;
-            record.rotation.clone_from(&policy);
-            let current = version_record(changes, &name, record.current(&name)?)?;
-            reschedule(changes, &name, &mut record, &current.attributes)?;
-            put_key(changes, &name, &mut record)
-        })
-        .await?;
-        Ok(Done::change(Response::Done))
+        let set = self
+            .change(change, move |changes, _| {
+                let mut record = key_record(changes, &name)?;
+                record.rotation.clone_from(&policy);
+                let current = version_record(changes, &name, record.current(&name)?)?;
+                reschedule(changes, &name, &mut record, &current.attributes)?;
+                put_key(changes, &name, &mut record)?;
+                Ok(record.rotation)
+            })
+            .await?;
+        Ok(Done::change(Response::RotationPolicy(set)))
     }
 
     pub(super) async fn delete_key(&self, asked: Asked<'_>, name: KeyName) -> Result<Done> {
@@ -502,26 +498,24 @@ impl Engine {
         let spec = new.spec.with_usages(new.spec.usages)?;
         let mut attributes = Attributes::new(spec, origin, self.now());
         attributes.not_before = new.not_before;
-        attributes.expires = new.expires.or_else(|| {
-            new.rotation
-                .as_ref()
-                .and_then(|policy| policy.expiry(attributes.created))
-        });
+        attributes.expires = new.expires;
         attributes.tags = new.tags.clone();
         if new.pre_activation {
             attributes.state = State::PreActivation;
         }
-        attributes.check_period()?;
-        if let Some(policy) = &new.rotation {
-            check_against_policy(&attributes, policy)?;
+        follow(&mut attributes, new.rotation.as_ref())?;
+        let taken = self.view(|view| taken(view, name, new.if_taken)).await?;
+        let kept = taken.and_then(|record| record.rotation);
+        if new.rotation.is_none() {
+            follow(&mut attributes, kept.as_ref())?;
         }
-        self.view(|view| check_free(view, name)).await?;
         let version = VersionId::from_bytes(self.random().await?);
         let binding = attributes.binding(name, version)?;
         Ok(Draft {
             version,
             attributes,
             binding,
+            kept,
             unwrapped_with: None,
         })
     }
@@ -550,32 +544,35 @@ impl Engine {
             public: made.public,
             sealed: made.sealed,
         };
-        let mut info = KeyInfo::new(
-            name.clone(),
-            version,
-            record.attributes.clone(),
-            record.public.clone(),
-        );
-        info.deletion = None;
-        self.change(change, move |changes, _| {
-            check_free(changes, &name)?;
-            let mut key = KeyRecord {
-                revision: 0,
-                versions: vec![version],
-                rotation: new.rotation.clone(),
-                due: None,
-                deletion: None,
-            };
-            put(
-                changes,
-                Space::Versions,
-                &version_key(&name, version),
-                &record,
-            )?;
-            reschedule(changes, &name, &mut key, &record.attributes)?;
-            put_key(changes, &name, &mut key)
-        })
-        .await?;
+        let kept = draft.kept;
+        let info = self
+            .change(change, move |changes, _| {
+                let mut key = taken(changes, &name, new.if_taken)?.unwrap_or(KeyRecord {
+                    revision: 0,
+                    versions: Vec::new(),
+                    rotation: None,
+                    due: None,
+                    deletion: None,
+                });
+                // The attributes are sealed with the key, and were checked against that policy.
+                if key.rotation != kept {
+                    return Err(raced(&name));
+                }
+                if new.rotation.is_some() {
+                    key.rotation.clone_from(&new.rotation);
+                }
+                key.versions.push(version);
+                put(
+                    changes,
+                    Space::Versions,
+                    &version_key(&name, version),
+                    &record,
+                )?;
+                reschedule(changes, &name, &mut key, &record.attributes)?;
+                put_key(changes, &name, &mut key)?;
+                info(changes, name.clone(), &key, version)
+            })
+            .await?;
         Ok(Done::change(Response::Key(Box::new(info))))
     }
 }
@@ -585,6 +582,8 @@ struct Draft {
     version: VersionId,
     attributes: Attributes,
     binding: Binding,
+    /// The rotation policy of the key that is there already.
+    kept: Option<RotationPolicy>,
     /// For the audit record of a wrapped import.
     unwrapped_with: Option<Algorithm>,
 }
@@ -597,9 +596,34 @@ pub(super) fn purge(
 ) -> Result<()> {
     schedule(changes, name, &mut record, None)?;
     for version in &record.versions {
+        // A backup may bring the version back, as what it is known to be.
+        if version_record(changes, name, *version)?.attributes.state == State::Compromised {
+            changes.put(Space::Meta, &compromised_key(*version), &[])?;
+        }
         changes.remove(Space::Versions, &version_key(name, *version))?;
     }
     changes.remove(Space::DeletedKeys, name.as_str().as_bytes())
+}
+
+/// Which of the versions were compromised when they were purged.
+pub(super) fn compromised_before(
+    records: &impl Records,
+    versions: &[VersionId],
+) -> Result<Vec<VersionId>> {
+    let mut found = Vec::new();
+    for version in versions {
+        if records
+            .get(Space::Meta, &compromised_key(*version))?
+            .is_some()
+        {
+            found.push(*version);
+        }
+    }
+    Ok(found)
+}
+
+fn compromised_key(version: VersionId) -> Vec<u8> {
+    format!("compromised/{version}").into_bytes()
 }
 
 /// The key of a schedule record: time, then name, so that a scan finds what is due first.
@@ -622,7 +646,7 @@ pub(super) fn key_target(name: &KeyName) -> String {
     format!("/keys/{name}")
 }
 
-fn put<T: serde::Serialize>(
+pub(super) fn put<T: serde::Serialize>(
     changes: &mut Changes<'_>,
     space: Space,
     key: &[u8],
@@ -631,13 +655,17 @@ fn put<T: serde::Serialize>(
     changes.put(space, key, &record::to_bytes(record)?)
 }
 
-fn put_key(changes: &mut Changes<'_>, name: &KeyName, record: &mut KeyRecord) -> Result<()> {
+pub(super) fn put_key(
+    changes: &mut Changes<'_>,
+    name: &KeyName,
+    record: &mut KeyRecord,
+) -> Result<()> {
     record.revision += 1;
     put(changes, Space::Keys, name.as_str().as_bytes(), record)
 }
 
 /// Puts a key's next rotation into the schedule.
-fn reschedule(
+pub(super) fn reschedule(
     changes: &mut Changes<'_>,
     name: &KeyName,
     record: &mut KeyRecord,
@@ -666,15 +694,24 @@ fn schedule(
     Ok(())
 }
 
-fn check_free(records: &impl Records, name: &KeyName) -> Result<()> {
+/// The key that a new one becomes a version of: none if the name is free, an error if it is taken and must not be.
+fn taken(records: &impl Records, name: &KeyName, if_taken: IfTaken) -> Result<Option<KeyRecord>> {
     let key = name.as_str().as_bytes();
-    if records.get(Space::Keys, key)?.is_some() {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "there is a key {name} already; rotate it for a new version, or choose another name"
-            ),
-        ));
+    let found: Option<KeyRecord> = record::get(records, Space::Keys, key)?;
+    match (found, if_taken) {
+        (None, _) => {}
+        (Some(record), IfTaken::AddVersion) => {
+            check_room(&record)?;
+            return Ok(Some(record));
+        }
+        (Some(_), IfTaken::Refuse) => {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "there is a key {name} already; rotate it for a new version, or choose another name"
+                ),
+            ));
+        }
     }
     if records.get(Space::DeletedKeys, key)?.is_some() {
         return Err(Error::new(
@@ -682,7 +719,33 @@ fn check_free(records: &impl Records, name: &KeyName) -> Result<()> {
             format!("key {name} is soft-deleted; recover or purge it, or choose another name"),
         ));
     }
+    Ok(None)
+}
+
+/// Checks that there is no key of the name, not even a soft-deleted one.
+pub(super) fn check_free(records: &impl Records, name: &KeyName) -> Result<()> {
+    taken(records, name, IfTaken::Refuse).map(drop)
+}
+
+/// Checks that the key may have one version more.
+fn check_room(record: &KeyRecord) -> Result<()> {
+    let versions = record.versions.len() + 1;
+    if versions > KEY_VERSIONS_MAX {
+        return Err(limit(
+            "the number of versions of a key",
+            versions,
+            KEY_VERSIONS_MAX,
+        ));
+    }
     Ok(())
+}
+
+/// Gives a new version the expiry that the policy says, unless it has one, and checks it.
+fn follow(attributes: &mut Attributes, policy: Option<&RotationPolicy>) -> Result<()> {
+    let by_policy = policy.and_then(|policy| policy.expiry(attributes.created));
+    attributes.expires = attributes.expires.or(by_policy);
+    attributes.check_period()?;
+    policy.map_or(Ok(()), |policy| check_against_policy(attributes, policy))
 }
 
 fn check_against_policy(attributes: &Attributes, policy: &RotationPolicy) -> Result<()> {
@@ -707,7 +770,7 @@ fn pick(record: &KeyRecord, key: &KeyRef) -> Result<VersionId> {
     }
 }
 
-fn info(
+pub(super) fn info(
     records: &impl Records,
     name: KeyName,
     record: &KeyRecord,
@@ -737,7 +800,7 @@ fn check_unchanged(record: &KeyRecord, revision: u64, name: &KeyName) -> Result<
     Err(raced(name))
 }
 
-fn raced(name: &KeyName) -> Error {
+pub(super) fn raced(name: &KeyName) -> Error {
     Error::new(
         ErrorKind::Conflict,
         format!("key {name} is being changed by others all the time; try again"),

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::key::{Attributes, KeyName, PublicKey, SealedKey, VersionId};
 use crate::policy::RotationPolicy;
 use crate::request::Deletion;
-use crate::service::Principal;
+use crate::service::{Principal, TokenName};
 use crate::store::Space;
 
 const FORMAT: u8 = 1;
@@ -88,6 +88,20 @@ impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PasswordHash").finish_non_exhaustive()
     }
+}
+
+/// An API token: all that is known of it but its secret.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TokenRecord {
+    pub(super) name: TokenName,
+    pub(super) principal: Principal,
+    /// When the user of that name was created, if there was one.
+    pub(super) user: Option<Timestamp>,
+    pub(super) created: Timestamp,
+    pub(super) expires: Timestamp,
+    pub(super) id: [u8; 16],
+    /// SHA-256 of the secret. It needs no salt and no work: the secret is 32 random bytes.
+    pub(super) hash: [u8; 32],
 }
 
 /// Encodes a record behind the format byte.

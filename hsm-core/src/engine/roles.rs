@@ -158,36 +158,38 @@ impl Engine {
             format!("/roleDefinitions/{}", definition.id),
         )
         .detail(definition.name.clone());
-        self.change(change, move |changes, _| {
-            let mut policy = Policy::read(changes)?;
-            let others = policy
-                .definitions
-                .values()
-                .filter(|other| other.id != definition.id);
-            if others.clone().any(|other| other.name == definition.name) {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("there is a role `{}` already", definition.name),
-                ));
-            }
-            let custom = others.count() + 1 - BuiltInRole::ALL.len();
-            if custom > ROLE_DEFINITIONS_MAX {
-                return Err(limit(
-                    "the number of custom roles",
-                    custom,
-                    ROLE_DEFINITIONS_MAX,
-                ));
-            }
-            policy.definitions.insert(definition.id, definition.clone());
-            policy.check_governed_without(changes, |_| false)?;
-            changes.put(
-                Space::RoleDefinitions,
-                &definition.id.to_bytes(),
-                &record::to_bytes(&definition)?,
-            )
-        })
-        .await?;
-        Ok(Done::change(Response::Done))
+        let put = self
+            .change(change, move |changes, _| {
+                let mut policy = Policy::read(changes)?;
+                let others = policy
+                    .definitions
+                    .values()
+                    .filter(|other| other.id != definition.id);
+                if others.clone().any(|other| other.name == definition.name) {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!("there is a role `{}` already", definition.name),
+                    ));
+                }
+                let custom = others.count() + 1 - BuiltInRole::ALL.len();
+                if custom > ROLE_DEFINITIONS_MAX {
+                    return Err(limit(
+                        "the number of custom roles",
+                        custom,
+                        ROLE_DEFINITIONS_MAX,
+                    ));
+                }
+                policy.definitions.insert(definition.id, definition.clone());
+                policy.check_governed_without(changes, |_| false)?;
+                changes.put(
+                    Space::RoleDefinitions,
+                    &definition.id.to_bytes(),
+                    &record::to_bytes(&definition)?,
+                )?;
+                Ok(definition.clone())
+            })
+            .await?;
+        Ok(Done::change(Response::RoleDefinition(Box::new(put))))
     }
 
     pub(super) async fn delete_role_definition(
@@ -202,34 +204,36 @@ impl Engine {
             format!("/roleDefinitions/{id}"),
         )
         .detail("deleted");
-        self.change(change, move |changes, _| {
-            if BuiltInRole::ALL.iter().any(|role| role.id() == id) {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    "built-in roles cannot be deleted",
-                ));
-            }
-            let policy = Policy::read(changes)?;
-            if !policy.definitions.contains_key(&id) {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("there is no role {id}"),
-                ));
-            }
-            if policy
-                .assignments
-                .values()
-                .any(|assignment| assignment.role == id)
-            {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "the role is assigned to somebody; delete its assignments first",
-                ));
-            }
-            changes.remove(Space::RoleDefinitions, &id.to_bytes())
-        })
-        .await?;
-        Ok(Done::change(Response::Done))
+        let gone = self
+            .change(change, move |changes, _| {
+                if BuiltInRole::ALL.iter().any(|role| role.id() == id) {
+                    return Err(Error::new(
+                        ErrorKind::InvalidInput,
+                        "built-in roles cannot be deleted",
+                    ));
+                }
+                let policy = Policy::read(changes)?;
+                let Some(definition) = policy.definitions.get(&id) else {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("there is no role {id}"),
+                    ));
+                };
+                if policy
+                    .assignments
+                    .values()
+                    .any(|assignment| assignment.role == id)
+                {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "the role is assigned to somebody; delete its assignments first",
+                    ));
+                }
+                changes.remove(Space::RoleDefinitions, &id.to_bytes())?;
+                Ok(definition.clone())
+            })
+            .await?;
+        Ok(Done::change(Response::RoleDefinition(Box::new(gone))))
     }
 
     pub(super) fn list_role_assignments(
@@ -297,19 +301,21 @@ impl Engine {
             format!("/roleAssignments/{id}"),
         )
         .detail("deleted");
-        self.change(change, move |changes, _| {
-            let policy = Policy::read(changes)?;
-            let Some(assignment) = policy.assignments.get(&id) else {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("there is no role assignment {id}"),
-                ));
-            };
-            policy.check_governed_without(changes, |other| other.id == assignment.id)?;
-            changes.remove(Space::RoleAssignments, &id.to_bytes())
-        })
-        .await?;
-        Ok(Done::change(Response::Done))
+        let gone = self
+            .change(change, move |changes, _| {
+                let policy = Policy::read(changes)?;
+                let Some(assignment) = policy.assignments.get(&id) else {
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("there is no role assignment {id}"),
+                    ));
+                };
+                policy.check_governed_without(changes, |other| other.id == assignment.id)?;
+                changes.remove(Space::RoleAssignments, &id.to_bytes())?;
+                Ok(assignment.clone())
+            })
+            .await?;
+        Ok(Done::change(Response::RoleAssignment(Box::new(gone))))
     }
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::Engine;
 use super::cache::CachedKey;
 use super::time::millis;
+use super::tokens::UsedToken;
 use crate::audit::{Event, RequestId};
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::key::VersionId;
@@ -25,8 +26,7 @@ use crate::service::{Principal, Session};
 pub struct EngineSession {
     engine: Engine,
     principal: Principal,
-    /// For users with a password: the epoch of the user's record at login.
-    user_epoch: Option<u32>,
+    proof: Proof,
     /// On the clock that nobody sets, as is the next.
     opened: Duration,
     /// In milliseconds.
@@ -34,6 +34,17 @@ pub struct EngineSession {
     ended: AtomicBool,
     /// What the principal may do, as of an epoch of the policy.
     grants: ArcSwap<(u32, Grants)>,
+}
+
+/// What a session was opened with, and lasts as long as.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// The word of a caller in this process.
+    Caller,
+    /// A user's password, when the user's record was of this epoch.
+    Password { epoch: u32 },
+    /// An API token.
+    Token(UsedToken),
 }
 
 /// Who asks for what, on the way to a change.
@@ -88,11 +99,7 @@ impl Done {
 }
 
 impl EngineSession {
-    pub(super) fn open(
-        engine: Engine,
-        principal: Principal,
-        user_epoch: Option<u32>,
-    ) -> Result<Self> {
+    pub(super) fn open(engine: Engine, principal: Principal, proof: Proof) -> Result<Self> {
         let open = engine.0.sessions.fetch_add(1, Ordering::Relaxed);
         let now = engine.0.time.monotonic();
         // Of another epoch, so that the first call looks at user and grants: either may have changed during login.
@@ -104,7 +111,7 @@ impl EngineSession {
         let session = Self {
             engine,
             principal,
-            user_epoch,
+            proof,
             opened: now,
             last_used: AtomicU64::new(millis(now)),
             ended: AtomicBool::new(false),
@@ -115,6 +122,11 @@ impl EngineSession {
             return Err(limit("the number of open sessions", open + 1, SESSIONS_MAX));
         }
         Ok(session)
+    }
+
+    /// Who is logged in.
+    pub(super) fn who(&self) -> &Principal {
+        &self.principal
     }
 
     async fn run(&self, id: RequestId, request: Request<'_>) -> Result<Done> {
@@ -146,6 +158,10 @@ impl EngineSession {
         let idle = now.saturating_sub(last_used);
         let over = if self.ended.load(Ordering::Relaxed) {
             "has ended"
+        } else if let Proof::Token(token) = &self.proof
+            && self.engine.now() >= token.expires
+        {
+            "was opened by a token that has expired"
         } else if idle > SESSION_IDLE_MAX {
             "was not used for too long"
         } else if now.saturating_sub(self.opened) > SESSION_LIFETIME_MAX {
@@ -182,17 +198,23 @@ impl EngineSession {
                 return Ok(grants);
             }
         }
-        if let Some(user_epoch) = self.user_epoch
-            && !self
-                .engine
-                .user_is_current(&self.principal, user_epoch)
-                .await?
-        {
-            self.end();
-            return Err(Error::new(
-                ErrorKind::Unauthenticated,
+        let (current, reason) = match &self.proof {
+            Proof::Caller => (
+                self.engine.is_not_disabled(&self.principal).await?,
+                "the user is disabled; let an administrator enable it",
+            ),
+            Proof::Password { epoch } => (
+                self.engine.user_is_current(&self.principal, *epoch).await?,
                 "the user was disabled, deleted or given a new password; log in again",
-            ));
+            ),
+            Proof::Token(token) => (
+                self.engine.token_is_current(&self.principal, token).await?,
+                "the token was deleted, or its user was changed; log in again",
+            ),
+        };
+        if !current {
+            self.end();
+            return Err(Error::new(ErrorKind::Unauthenticated, reason));
         }
         let grants = self.engine.0.policy.read().grants(&self.principal);
         let grants = Arc::new((epoch, grants));

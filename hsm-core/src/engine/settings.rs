@@ -11,7 +11,7 @@ use crate::audit::StreamId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
 use crate::policy::Permit;
-use crate::request::{PartitionInfo, Response, Settings, SettingsUpdate};
+use crate::request::{PartitionInfo, Recovery, Response, Settings, SettingsUpdate};
 use crate::store::Space;
 
 impl Engine {
@@ -21,6 +21,22 @@ impl Engine {
 
     pub(super) fn partition_info(&self, _permit: &Permit) -> Response {
         self.describe(self.settings())
+    }
+
+    /// Says with every key what its deletion would mean.
+    pub(super) fn add_recovery(&self, response: &mut Response) {
+        let keys = match response {
+            Response::Key(info) => std::slice::from_mut(&mut **info),
+            Response::Keys(page) => &mut page.items[..],
+            _ => return,
+        };
+        let policy = self.0.policy.read();
+        for key in keys {
+            key.recovery = Some(Recovery {
+                retention_days: policy.settings.retention_days,
+                purge_protection: policy.settings.purge_protection,
+            });
+        }
     }
 
     fn describe(&self, settings: Settings) -> Response {

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::lockout::count_failure;
 use super::record;
 use super::tree::Changes;
-use super::users::count_failure;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::limits::LOGIN_STRANGERS_MAX;

@@ -163,6 +163,11 @@ impl Tree {
         mac.finalize().into_bytes().into()
     }
 
+    /// The MAC of a backup of a key, which lies outside the store.
+    pub(super) fn backup_mac(&self, backup: &[u8]) -> [u8; 32] {
+        self.mac(&[b"key backup", backup])
+    }
+
     fn short_mac(&self, parts: &[&[u8]]) -> Mac {
         let mac = self.mac(parts);
         let mut short = [0; MAC_LEN];

@@ -13,18 +13,19 @@ use zeroize::Zeroizing;
 use super::Engine;
 use super::keys::page_len;
 use super::ledger::Change;
+use super::lockout::{count_failure, locked_until};
 use super::record::{self, PasswordHash, UserRecord};
 use super::roles;
-use super::session::{Asked, Done, EngineSession, not_audited};
+use super::session::{Asked, Done, EngineSession, Proof, not_audited};
 use super::strangers;
+use super::tokens;
 use super::tree::{Changes, Records, damaged};
 use crate::audit::{Event, RequestId};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result, limit};
 use crate::limits::{
-    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_CHECKS_MAX,
-    PASSWORD_CHECKS_WAITING_MAX, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, USERS_MAX,
+    PASSWORD_CHECKS_MAX, PASSWORD_CHECKS_WAITING_MAX, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN, USERS_MAX,
 };
 use crate::policy::{DataAction, Permit};
 use crate::request::{Page, PageRequest, Response, UserInfo, UserUpdate};
@@ -114,13 +115,18 @@ impl Engine {
             ));
         }
         self.refresh().await?;
-        EngineSession::open(self.clone(), user, Some(epoch))
+        EngineSession::open(self.clone(), user, Proof::Password { epoch })
     }
 
     /// Whether the user still is who logged in.
     pub(super) async fn user_is_current(&self, user: &Principal, epoch: u32) -> Result<bool> {
         let record = self.view(|view| read(view, user)).await?;
         Ok(record.is_some_and(|record| record.enabled && record.epoch == epoch))
+    }
+
+    /// Whether a principal that somebody else has authenticated is no user, or one who is not kept out.
+    pub(super) async fn is_not_disabled(&self, principal: &Principal) -> Result<bool> {
+        self.view(|view| may_log_in(view, principal)).await
     }
 
     pub(super) async fn create_user(
@@ -237,6 +243,7 @@ impl Engine {
             existing(changes, &name)?;
             // Or the next user of this name would have them.
             roles::remove_assignments_of(changes, &name)?;
+            tokens::remove_tokens_of(changes, &name)?;
             changes.remove(Space::Users, name.as_str().as_bytes())
         })
         .await?;
@@ -480,35 +487,6 @@ fn compute(password: &SecretBytes, parameters: &PasswordHash) -> Result<SecretBy
     })
 }
 
-/// One wrong password more, unless those so far keep the user out now.
-pub(super) fn count_failure(failures: u32, last: Timestamp, now: Timestamp) -> Result<u32> {
-    match locked_until(failures, last, now) {
-        Some(until) => Err(locked_out(until.since(now))),
-        None => Ok(failures.saturating_add(1)),
-    }
-}
-
-/// Until when wrong passwords keep a user out. Those of a time that was taken back do not.
-fn locked_until(failures: u32, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let beyond = failures.checked_sub(LOGIN_FREE_FAILURES + 1)?;
-    let delay = LOGIN_DELAY_FIRST
-        .checked_mul(2_u32.saturating_pow(beyond))
-        .map_or(LOGIN_DELAY_MAX, |delay| delay.min(LOGIN_DELAY_MAX));
-    let until = last + delay;
-    (last <= now && now < until).then_some(until)
-}
-
-fn locked_out(wait: Duration) -> Error {
-    let seconds = wait.as_secs() + 1;
-    Error::new(
-        ErrorKind::LockedOut,
-        format!(
-            "too many wrong passwords; wait {seconds} s, or let an administrator unlock the user"
-        ),
-    )
-    .with_retry_after(Duration::from_secs(seconds))
-}
-
 fn read(records: &impl Records, name: &Principal) -> Result<Option<UserRecord>> {
     record::get(records, Space::Users, name.as_str().as_bytes())
 }
@@ -516,6 +494,33 @@ fn read(records: &impl Records, name: &Principal) -> Result<Option<UserRecord>> 
 /// Whether the principal is no user, or one who is not disabled.
 pub(super) fn may_log_in(records: &impl Records, name: &Principal) -> Result<bool> {
     Ok(read(records, name)?.is_none_or(|record| record.enabled))
+}
+
+/// What a principal is to the partition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    /// No user, but an identity of somebody else.
+    NoUser,
+    /// A user who is kept out.
+    Disabled,
+    /// A user, since when, and of which epoch.
+    User { created: Timestamp, epoch: u32 },
+}
+
+pub(super) fn standing(records: &impl Records, name: &Principal) -> Result<Standing> {
+    Ok(match read(records, name)? {
+        None => Standing::NoUser,
+        Some(UserRecord { enabled: false, .. }) => Standing::Disabled,
+        Some(record) => Standing::User {
+            created: record.created,
+            epoch: record.epoch,
+        },
+    })
+}
+
+/// When the user of that name was created, if there is one.
+pub(super) fn created(records: &impl Records, name: &Principal) -> Result<Option<Timestamp>> {
+    Ok(read(records, name)?.map(|record| record.created))
 }
 
 fn existing(records: &impl Records, name: &Principal) -> Result<UserRecord> {

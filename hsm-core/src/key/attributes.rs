@@ -142,18 +142,28 @@ impl Attributes {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if a usage would be added or the validity period would be empty,
-    /// [`KeyState`](ErrorKind::KeyState) if the lifecycle has no such step from here.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if a usage would be added, the validity period would be empty or the
+    /// change has both an event and [`enabled`](AttributesUpdate::enabled), [`KeyState`](ErrorKind::KeyState) if the
+    /// lifecycle has no such step from here.
     pub fn updated(&self, update: &AttributesUpdate, now: Timestamp) -> Result<Self> {
         let mut new = self.clone();
-        if let Some(event) = update.event {
-            let state = self.state_at(now);
-            new.state = state.after(event).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::KeyState,
-                    format!("a key that is {state} cannot be {}", event.participle()),
-                )
-            })?;
+        match (update.event, update.enabled) {
+            (None, None) => {}
+            (Some(event), None) => {
+                let state = self.state_at(now);
+                new.state = state.after(event).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::KeyState,
+                        format!("a key that is {state} cannot be {}", event.participle()),
+                    )
+                })?;
+            }
+            (None, Some(enabled)) => new.state = self.switched(enabled, now)?,
+            (Some(_), Some(_)) => {
+                return Err(invalid(
+                    "a change has a step through the lifecycle, or says whether the key is enabled, not both",
+                ));
+            }
         }
         if let Some(usages) = update.usages {
             if !usages.is_subset_of(self.spec.usages) {
@@ -186,6 +196,22 @@ impl Attributes {
         new.check_period()?;
         new.updated = now;
         Ok(new)
+    }
+
+    /// The state to be set so that the key is enabled, or is not. Time is not set: an active key that is early or has
+    /// expired is so again when it is resumed.
+    fn switched(&self, enabled: bool, now: Timestamp) -> Result<State> {
+        match (self.state_at(now), enabled) {
+            (State::Active | State::PreActivation, false) => Ok(State::Suspended),
+            (State::Suspended | State::PreActivation, true) => Ok(State::Active),
+            (state @ (State::Deactivated | State::Compromised | State::Destroyed), true) => {
+                Err(Error::new(
+                    ErrorKind::KeyState,
+                    format!("a key that is {state} cannot be enabled; rotate it instead"),
+                ))
+            }
+            _ => Ok(self.state),
+        }
     }
 
     /// Checks that the validity period is not empty.
@@ -232,8 +258,13 @@ impl AttributesUpdate {
         self
     }
 
-    /// Suspends the key or lets it be used again, whichever it needs, as Key Vault's `enabled`: nothing happens if it is
-    /// so already. Not together with [`event`](Self::event).
+    /// Suspends the key or lets it be used again, whichever it needs, as Key Vault's `enabled`. Not together with
+    /// [`event`](Self::event).
+    ///
+    /// `false` suspends a key that is active or in pre-activation, `true` resumes a key that is suspended and activates one
+    /// in pre-activation, unless its time has not come; nothing happens to one that is so already. A key that has ended or
+    /// is compromised protects nothing new: `false` leaves it as it is, `true` is refused with
+    /// [`KeyState`](ErrorKind::KeyState).
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
         self
@@ -304,6 +335,9 @@ impl AttributesUpdate {
         let mut parts = Vec::new();
         if let Some(event) = self.event {
             parts.push(event.participle().to_owned());
+        }
+        if let Some(enabled) = self.enabled {
+            parts.push(if enabled { "enabled" } else { "disabled" }.to_owned());
         }
         if let Some(usages) = self.usages {
             parts.push(format!("usages {usages}"));

@@ -136,7 +136,7 @@ data_actions! {
     KeyDecapsulate = 53, "Hsm/keys/decapsulate/action";
     /// List API tokens.
     TokenRead = 54, "Hsm/tokens/read/action";
-    /// Make an API token, for any principal.
+    /// Make an API token, for any principal: who may do this can become anybody, as who may set passwords can.
     TokenWrite = 55, "Hsm/tokens/write/action";
     /// Delete an API token.
     TokenDelete = 56, "Hsm/tokens/delete/action";

@@ -2,6 +2,7 @@
 
 mod answers;
 mod audit;
+mod backup;
 mod deletion;
 mod encapsulation;
 mod keys;
@@ -14,11 +15,13 @@ mod sessions;
 mod settings;
 mod signing;
 mod time;
+mod tokens;
 mod transport;
 mod users;
 
 pub use answers::*;
 pub use audit::*;
+pub use backup::*;
 pub use deletion::*;
 pub use encapsulation::*;
 pub use keys::*;
@@ -31,6 +34,7 @@ pub use sessions::*;
 pub use settings::*;
 pub use signing::*;
 pub use time::*;
+pub use tokens::*;
 pub use transport::*;
 pub use users::*;
 

@@ -45,6 +45,20 @@ impl Program {
         self.line(format_args!("assert_eq!(seen.write(&answer), {answer:?});"));
     }
 
+    pub(super) fn show_token(&mut self, token: &str, answer: &str) {
+        self.calls += 1;
+        let id = self.calls;
+        self.line(format_args!(
+            "let answer = match subject.service().login(Credentials::token(seen.token({token:?})?)).await {{"
+        ));
+        self.line(format_args!(
+            "    Ok(session) => session.call(RequestId::from_u128({id}), Request::GetSettings).await,"
+        ));
+        self.line(format_args!("    Err(error) => Err(error),"));
+        self.line(format_args!("}};"));
+        self.line(format_args!("assert_eq!(seen.write(&answer), {answer:?});"));
+    }
+
     pub(super) fn drop(&mut self, user: &str) {
         self.line(format_args!("drop({user});"));
     }
@@ -175,6 +189,14 @@ fn source(asked: &Ready) -> String {
         Act::Delete { key } => named("DeleteKey", key),
         Act::Recover { key } => named("RecoverKey", key),
         Act::Purge { key } => named("PurgeKey", key),
+        Act::Backup { key } => named("BackupKey", key),
+        Act::Restore { backup, edited } => {
+            let shown = match edited {
+                false => format!("&seen.backup({backup})?"),
+                true => format!("&edited(seen.backup({backup})?)"),
+            };
+            format!("Request::RestoreKey {{ backup: {shown} }}")
+        }
         Act::Use {
             key,
             operation,
@@ -243,6 +265,16 @@ fn source(asked: &Ready) -> String {
             secret(&asked.password),
             secret(new)
         ),
+        Act::CreateToken {
+            token,
+            user,
+            expires,
+        } => format!(
+            "Request::CreateToken {{ name: {token:?}.parse()?, principal: {user:?}.parse()?, expires: {} }}",
+            time_source(asked.time(*expires))
+        ),
+        Act::ListTokens => "Request::ListTokens { page: PageRequest::default() }".to_owned(),
+        Act::DeleteToken { token } => named("DeleteToken", token),
         Act::ListUsers => "Request::ListUsers { page: PageRequest::default() }".to_owned(),
         Act::GetSettings => "Request::GetSettings".to_owned(),
         Act::Set {
@@ -330,6 +362,9 @@ fn new_key(asked: &Ready, kind: Kind, life: &Life) -> String {
     if let Some(policy) = life.rotation {
         let _ = write!(fields, "new.rotation = Some({}); ", rotation(policy));
     }
+    if life.or_add_version {
+        fields.push_str("new.if_taken = IfTaken::AddVersion; ");
+    }
     match fields.is_empty() {
         true => format!("NewKeyParameters::new({spec})"),
         false => format!("{{ let mut new = NewKeyParameters::new({spec}); {fields}new }}"),
@@ -341,6 +376,9 @@ fn update(asked: &Ready, change: &Change) -> String {
     if let Some(event) = change.event {
         let event: Event = event;
         let _ = write!(text, ".event(Event::{event:?})");
+    }
+    if let Some(enabled) = change.enabled {
+        let _ = write!(text, ".enabled({enabled})");
     }
     if let Some(kept) = change.usages {
         let _ = write!(text, ".usages({})", usages(kept));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hsm_core::policy::{RoleDefinition, RotationPolicy};
 use hsm_core::{
-    Algorithm, AttributesUpdate, Ciphertext, KeyRef, KeySpec, KeyType, NewKeyParameters,
+    Algorithm, AttributesUpdate, Ciphertext, IfTaken, KeyRef, KeySpec, KeyType, NewKeyParameters,
     PageRequest, PublicKey, Request, Result, SecretBytes, SettingsUpdate, SignInput, Tags,
     Timestamp, UserUpdate, WrappedFormat,
 };
@@ -72,7 +72,11 @@ impl Ready {
             (Act::Use { .. }, _) => {
                 parts.peer = Some(PublicKey::from_raw(KeyType::X25519, PEER)?);
             }
+            (Act::Restore { backup, .. }, _) => parts.bytes = seen.backup(*backup)?,
             _ => {}
+        }
+        if let Act::Restore { edited: true, .. } = self.act {
+            parts.bytes = super::edited(parts.bytes);
         }
         if let Act::Check { edited: true, .. } = self.act {
             parts.bytes = super::edited(parts.bytes);
@@ -166,6 +170,10 @@ impl Ready {
             Act::Delete { key } => Request::DeleteKey { name: key.parse()? },
             Act::Recover { key } => Request::RecoverKey { name: key.parse()? },
             Act::Purge { key } => Request::PurgeKey { name: key.parse()? },
+            Act::Backup { key } => Request::BackupKey { name: key.parse()? },
+            Act::Restore { .. } => Request::RestoreKey {
+                backup: &parts.bytes,
+            },
             Act::Use {
                 key,
                 operation,
@@ -217,6 +225,21 @@ impl Ready {
                 old: SecretBytes::copy_from(self.password.as_bytes()),
                 new: SecretBytes::copy_from(new.as_bytes()),
             },
+            Act::CreateToken {
+                token,
+                user,
+                expires,
+            } => Request::CreateToken {
+                name: token.parse()?,
+                principal: user.parse()?,
+                expires: self.time(*expires),
+            },
+            Act::ListTokens => Request::ListTokens {
+                page: PageRequest::default(),
+            },
+            Act::DeleteToken { token } => Request::DeleteToken {
+                name: token.parse()?,
+            },
             Act::ListUsers => Request::ListUsers {
                 page: PageRequest::default(),
             },
@@ -247,6 +270,9 @@ impl Ready {
             new.tags = Tags::new([("tag", tag)])?;
         }
         new.rotation = life.rotation.map(Policy::build).transpose()?;
+        if life.or_add_version {
+            new.if_taken = IfTaken::AddVersion;
+        }
         Ok(new)
     }
 
@@ -254,6 +280,9 @@ impl Ready {
         let mut update = AttributesUpdate::new();
         if let Some(event) = change.event {
             update = update.event(event);
+        }
+        if let Some(enabled) = change.enabled {
+            update = update.enabled(enabled);
         }
         if let Some(usages) = change.usages {
             update = update.usages(usages);

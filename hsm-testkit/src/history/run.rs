@@ -7,7 +7,7 @@ use std::time::Duration;
 use hsm_core::audit::RequestId;
 use hsm_core::limits::CLOCK_SETTLE_TIME;
 use hsm_core::{
-    Clock, Credentials, ErrorKind, KeyType, Response, Result, Service, Session, SignInput,
+    Clock, Credentials, ErrorKind, KeyType, Request, Response, Result, Service, Session, SignInput,
     Timestamp, Usage,
 };
 
@@ -129,6 +129,7 @@ impl<S: Subject> Run<S> {
                 match ready.act.changes() {
                     Changes::Nothing => {}
                     Changes::Key(name) => self.compare(&observations_of_keys([name])).await?,
+                    Changes::Keys => self.compare(&observations_of_keys(KEYS)).await?,
                     Changes::People => self.compare(&observations_of_people()).await?,
                 }
             }
@@ -151,6 +152,7 @@ impl<S: Subject> Run<S> {
                     self.ask(user, &Act::GetSettings).await?;
                 }
             }
+            Step::ShowToken { token } => self.show_token(token).await?,
             Step::Advance(by) => {
                 self.put_clock_right();
                 self.advance(*by);
@@ -164,6 +166,31 @@ impl<S: Subject> Run<S> {
             Step::Maintain => self.maintain().await?,
             Step::Restart => self.restart().await?,
         }
+        Ok(())
+    }
+
+    /// Shows a token to both, if there is or was one of that name.
+    async fn show_token(&mut self, token: &str) -> Outcome {
+        let services: [Arc<dyn Service>; 2] =
+            [self.subject.service(), Arc::new(self.model.clone())];
+        let mut answers = Vec::new();
+        for (service, side) in services.iter().zip([&mut self.tested, &mut self.expected]) {
+            let Ok(text) = side.seen.token(token) else {
+                return Ok(());
+            };
+            let answer = match service.login(Credentials::token(text)).await {
+                Ok(session) => {
+                    let id = RequestId::from_u128(answers.len() as u128);
+                    session.call(id, Request::GetSettings).await
+                }
+                Err(error) => Err(error),
+            };
+            answers.push(side.seen.write(&answer));
+        }
+        if answers[0] != answers[1] {
+            return self.differ(&format!("the token {token}"), &answers[1], &answers[0]);
+        }
+        self.program.show_token(token, &answers[1]);
         Ok(())
     }
 
@@ -362,6 +389,9 @@ impl<S: Subject> Run<S> {
                 after: Some(after),
                 ..
             } => *after = number(*after, seen.versions_of(key))?,
+            Act::Restore { backup, .. } => {
+                *backup = seen.backups() - number(*backup, seen.backups())?;
+            }
             Act::Check { product, key, .. } => {
                 *product = self.made.len() - number(*product, self.made.len())?;
                 made = Some(self.made[*product]);
@@ -387,6 +417,7 @@ impl<S: Subject> Run<S> {
     /// stays what it is.
     fn aim(&self, act: &mut Act) {
         let (wanted, name) = match act {
+            Act::Create { key, life, .. } if life.or_add_version => (Presence::Live, key),
             Act::Create { key, .. } | Act::Import { key, .. } | Act::ImportWrapped { key, .. } => {
                 (Presence::Free, key)
             }
@@ -397,6 +428,7 @@ impl<S: Subject> Run<S> {
             | Act::Rotate { key }
             | Act::GetPolicy { key }
             | Act::SetPolicy { key, .. }
+            | Act::Backup { key }
             | Act::Delete { key } => (Presence::Live, key),
             Act::Get { key } | Act::Update { key, .. } | Act::Use { key, .. } => {
                 (Presence::Live, &mut key.name)
@@ -541,6 +573,7 @@ impl<S: Subject> Run<S> {
 enum Changes {
     Nothing,
     Key(&'static str),
+    Keys,
     People,
 }
 
@@ -558,8 +591,11 @@ impl Act {
             | Self::Export { .. }
             | Self::ListRoles
             | Self::ListAssignments { .. }
+            | Self::Backup { .. }
+            | Self::ListTokens
             | Self::ListUsers
             | Self::GetSettings => Changes::Nothing,
+            Self::Restore { .. } => Changes::Keys,
             Self::Create { key, .. }
             | Self::Import { key, .. }
             | Self::ImportWrapped { key, .. }
@@ -601,6 +637,7 @@ fn observations_of_keys(keys: impl IntoIterator<Item = &'static str>) -> Vec<Act
 fn observations_of_people() -> Vec<Act> {
     vec![
         Act::ListUsers,
+        Act::ListTokens,
         Act::ListRoles,
         Act::ListAssignments { at: None },
         Act::GetSettings,

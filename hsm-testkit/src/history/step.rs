@@ -18,6 +18,9 @@ pub(super) const KEYS: [&str; 3] = ["blue", "green", "red"];
 /// The users of a history. The first is there from the beginning, and may do everything.
 pub(super) const USERS: [&str; 3] = [ADMINISTRATOR, "alice", "bob"];
 
+/// The names that API tokens have in a history.
+pub(super) const TOKENS: [&str; 2] = ["night", "noon"];
+
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -39,6 +42,11 @@ pub(super) enum Step {
     Logout {
         /// Who, of [`USERS`].
         user: &'static str,
+    },
+    /// Somebody shows a token, asks for something, and goes.
+    ShowToken {
+        /// Which, of [`TOKENS`].
+        token: &'static str,
     },
     /// Time passes.
     Advance(Duration),
@@ -105,6 +113,10 @@ pub(super) enum Act {
     Recover { key: &'static str },
     /// Destroys a soft-deleted key.
     Purge { key: &'static str },
+    /// Backs a key up.
+    Backup { key: &'static str },
+    /// Restores a backup of an earlier step, 0 the last one, or one that was edited.
+    Restore { backup: usize, edited: bool },
     /// Signs, encrypts, …
     Use {
         key: Which,
@@ -149,6 +161,16 @@ pub(super) enum Act {
     DeleteUser { user: &'static str },
     /// Changes one's own password.
     ChangePassword { right: bool, new: &'static str },
+    /// Makes an API token that expires so many seconds from now.
+    CreateToken {
+        token: &'static str,
+        user: &'static str,
+        expires: i64,
+    },
+    /// Lists API tokens.
+    ListTokens,
+    /// Deletes an API token.
+    DeleteToken { token: &'static str },
     /// Lists users.
     ListUsers,
     /// Reads the settings.
@@ -246,12 +268,15 @@ pub(super) struct Life {
     pub(super) pre_activation: bool,
     pub(super) tag: Option<&'static str>,
     pub(super) rotation: Option<Policy>,
+    /// If the name is taken, as a new version.
+    pub(super) or_add_version: bool,
 }
 
 /// A change of attributes. Times are seconds from now; `Some(None)` removes them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Change {
     pub(super) event: Option<Event>,
+    pub(super) enabled: Option<bool>,
     pub(super) usages: Option<Usages>,
     pub(super) not_before: Option<Option<i64>>,
     pub(super) expires: Option<Option<i64>>,
@@ -393,6 +418,7 @@ pub(super) fn of_keys(steps: usize) -> impl Strategy<Value = Vec<Step>> {
         8 => around(by(), act_on_keys()),
         3 => deletion(by()),
         3 => rotation(by()),
+        2 => restoration(by()),
         5 => time(),
         1 => Just(vec![Step::Restart]),
     ];
@@ -446,6 +472,7 @@ pub(super) fn of_people(steps: usize) -> impl Strategy<Value = Vec<Step>> {
         1 => mutiny(),
         1 => (user(), any::<bool>()).prop_map(|(user, right)| vec![Step::Login { user, right }]),
         1 => user().prop_map(|user| vec![Step::Logout { user }]),
+        3 => token().prop_map(|token| vec![Step::ShowToken { token }]),
         2 => time(),
         1 => Just(vec![Step::Restart]),
     ];
@@ -561,6 +588,27 @@ fn deletion(by: impl Strategy<Value = &'static str>) -> impl Strategy<Value = Ve
     )
 }
 
+/// A key is backed up, something happens to it, it is purged, and comes back.
+fn restoration(by: impl Strategy<Value = &'static str>) -> impl Strategy<Value = Vec<Step>> {
+    let name = || Just(KEYS[2]);
+    let between = weighted(0.7, (name(), change()));
+    (by, name(), between, prop::bool::weighted(0.8)).prop_map(|(by, key, between, purge)| {
+        let mut acts = vec![Act::Backup { key }];
+        acts.extend(between.map(|(name, change)| {
+            let version = None;
+            let key = Which { name, version };
+            Act::Update { key, change }
+        }));
+        acts.push(Act::Delete { key });
+        acts.extend(purge.then_some(Act::Purge { key }));
+        acts.push(Act::Restore {
+            backup: 0,
+            edited: false,
+        });
+        acts.into_iter().map(|act| Step::Ask { by, act }).collect()
+    })
+}
+
 fn time() -> impl Strategy<Value = Vec<Step>> {
     const HOUR: u64 = 3600;
     const DAY: u64 = 24 * HOUR;
@@ -598,6 +646,9 @@ fn act_on_keys() -> impl Strategy<Value = Act> {
         3 => key().prop_map(|key| Act::Delete { key }),
         2 => key().prop_map(|key| Act::Recover { key }),
         1 => key().prop_map(|key| Act::Purge { key }),
+        2 => key().prop_map(|key| Act::Backup { key }),
+        3 => (product(), prop::bool::weighted(0.1))
+            .prop_map(|(backup, edited)| Act::Restore { backup, edited }),
         8 => (which(), operation(), text())
             .prop_map(|(key, operation, text)| Act::Use { key, operation, text }),
         5 => (product(), weighted(0.3, which()), prop::bool::weighted(0.1))
@@ -613,6 +664,9 @@ fn act_on_people() -> impl Strategy<Value = Act> {
         1 => (prop::bool::weighted(0.7), password())
             .prop_map(|(right, new)| Act::ChangePassword { right, new }),
         1 => Just(Act::ListUsers),
+        4 => (token(), user(), offset())
+            .prop_map(|(token, user, expires)| Act::CreateToken { token, user, expires }),
+        1 => token().prop_map(|token| Act::DeleteToken { token }),
         2 => (0..2u8, select(vec!["Signer", "Other"]), actions())
             .prop_map(|(id, name, actions)| Act::PutRole { id, name, actions }),
         1 => role().prop_map(|role| Act::DeleteRole { role }),
@@ -654,6 +708,10 @@ fn user() -> impl Strategy<Value = &'static str> {
     prop_oneof![1 => Just(USERS[0]), 4 => Just(USERS[1]), 2 => Just(USERS[2])]
 }
 
+fn token() -> impl Strategy<Value = &'static str> {
+    select(TOKENS.to_vec())
+}
+
 fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![3 => Just(Kind::Signing), 2 => Just(Kind::Encryption), 4 => select(Kind::ALL.to_vec())]
 }
@@ -666,15 +724,19 @@ fn life() -> impl Strategy<Value = Life> {
         prop::bool::weighted(0.1),
         weighted(0.2, tag()),
         weighted(0.2, policy()),
+        prop::bool::weighted(0.4),
     )
         .prop_map(
-            |(exportable, not_before, expires, pre_activation, tag, rotation)| Life {
-                exportable,
-                not_before,
-                expires,
-                pre_activation,
-                tag,
-                rotation,
+            |(exportable, not_before, expires, pre_activation, tag, rotation, or_add_version)| {
+                Life {
+                    exportable,
+                    not_before,
+                    expires,
+                    pre_activation,
+                    tag,
+                    rotation,
+                    or_add_version,
+                }
             },
         )
 }
@@ -690,20 +752,29 @@ fn change() -> impl Strategy<Value = Change> {
     ]);
     let mut events = Event::ALL.to_vec();
     events.extend([Event::Suspend, Event::Suspend, Event::Resume]);
+    let moves = prop_oneof![
+        6 => select(events).prop_map(|event| (Some(event), None)),
+        3 => any::<bool>().prop_map(|enabled| (None, Some(enabled))),
+        1 => Just((Some(Event::Suspend), Some(false))),
+        2 => Just((None, None)),
+    ];
     (
-        weighted(0.8, select(events)),
+        moves,
         weighted(0.1, usages),
         weighted(0.1, of(offset())),
         weighted(0.2, of(offset())),
         weighted(0.1, tag()),
     )
-        .prop_map(|(event, usages, not_before, expires, tag)| Change {
-            event,
-            usages,
-            not_before,
-            expires,
-            tag,
-        })
+        .prop_map(
+            |((event, enabled), usages, not_before, expires, tag)| Change {
+                event,
+                enabled,
+                usages,
+                not_before,
+                expires,
+                tag,
+            },
+        )
 }
 
 fn offset() -> impl Strategy<Value = i64> {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use hsm_core::policy::{BuiltInRole, RoleAssignment, RoleId};
 use hsm_core::{
     Ciphertext, Error, ErrorKind, KeyInfo, KeyName, KeySpec, Page, PublicKey, Response, Result,
-    VersionId,
+    TokenName, VersionId,
 };
 
 /// Writes down what a service answers, so that the answers of two services can be compared.
@@ -29,6 +29,8 @@ pub struct Transcript {
     publics: BTreeMap<VersionId, PublicKey>,
     specs: BTreeMap<KeyName, KeySpec>,
     products: Vec<Product>,
+    backups: Vec<Vec<u8>>,
+    tokens: BTreeMap<TokenName, Vec<u8>>,
     secrets: Vec<Vec<u8>>,
     assignments: Vec<RoleId>,
 }
@@ -85,6 +87,15 @@ impl Transcript {
                 self.products.push(Product::Bytes(ciphertext));
                 let secret = self.secret(encapsulated.secret.expose());
                 format!("encapsulated to {}: {secret}", self.version_seen(*version))
+            }
+            Response::Backup(bytes) => {
+                self.backups.push(bytes.clone());
+                "a backup".to_owned()
+            }
+            Response::Token { token, info } => {
+                let token = token.expose().to_vec();
+                self.tokens.insert(info.name.clone(), token);
+                format!("a token: {info:?}")
             }
             Response::Secret(secret) => self.secret(secret.expose()),
             Response::RoleDefinitions(roles) => {
@@ -153,6 +164,30 @@ impl Transcript {
             Some(Product::Ciphertext(ciphertext)) => Ok(ciphertext.clone()),
             _ => Err(unseen()),
         }
+    }
+
+    /// The `number`th backup that was made; 0 is the first.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is none.
+    pub fn backup(&self, number: usize) -> Result<Vec<u8>> {
+        self.backups.get(number).cloned().ok_or_else(unseen)
+    }
+
+    /// The last token that was made under that name.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is none.
+    pub fn token(&self, name: &str) -> Result<Vec<u8>> {
+        let found = self.tokens.get(&name.parse::<TokenName>()?);
+        found.cloned().ok_or_else(unseen)
+    }
+
+    /// How many backups were made.
+    pub(super) fn backups(&self) -> usize {
+        self.backups.len()
     }
 
     /// The id of a role assignment, by its number: 1 is the first that was seen.

@@ -3,17 +3,24 @@
 use std::time::Duration;
 
 use hsm_core::lifecycle::State;
-use hsm_core::limits::{KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, ROTATION_RETRY};
+use hsm_core::limits::{
+    KEY_BACKUP_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, ROTATION_RETRY,
+};
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
     Algorithm, Attributes, AttributesUpdate, Ciphertext, Deletion, Encapsulated, Error, ErrorKind,
-    KeyInfo, KeyName, KeyRef, KeySpec, NewKeyParameters, Operation, Origin, Page, PageRequest,
-    Request, Response, Result, SecretBytes, SignInput, Timestamp, Usage, VersionId, WrappedFormat,
+    IfTaken, KeyInfo, KeyName, KeyRef, KeySpec, NewKeyParameters, Operation, Origin, Page,
+    PageRequest, Request, Response, Result, SecretBytes, SignInput, Timestamp, Usage, VersionId,
+    WrappedFormat,
 };
 
 use super::{World, lifecycle, refuse};
 
+/// What every backup begins with; its number follows.
+const MAGIC: &[u8] = b"backup";
+
 /// A key, live or soft-deleted.
+#[derive(Clone)]
 pub(super) struct Key {
     /// The last is the current one.
     versions: Vec<Version>,
@@ -99,7 +106,7 @@ impl World {
                 let key = self.live(&name)?;
                 key.rotation = policy;
                 key.retry = None;
-                Ok(Response::Done)
+                Ok(Response::RotationPolicy(key.rotation.clone()))
             }
             Request::DeleteKey { name } => {
                 let days = u64::from(self.settings.retention_days);
@@ -122,9 +129,17 @@ impl World {
                 if protected {
                     return Err(refuse(ErrorKind::KeyState, "purge protection is on"));
                 }
-                self.keys.remove(&name);
+                self.purge(&name);
                 Ok(Response::Done)
             }
+            Request::BackupKey { name } => {
+                let copy = self.live(&name)?.clone();
+                let number = self.backups.len() as u128;
+                self.backups.push((name, copy));
+                let bytes = [MAGIC, &number.to_be_bytes()].concat();
+                Ok(Response::Backup(bytes))
+            }
+            Request::RestoreKey { backup } => self.restore(backup),
             Request::Random { len } => {
                 let number = self.next();
                 Ok(Response::Secret(stretch(number, len)))
@@ -135,8 +150,13 @@ impl World {
 
     /// Rotates and purges what is due.
     pub(super) fn maintain(&mut self, now: Timestamp) {
-        self.keys
-            .retain(|_, key| key.deletion.is_none_or(|deletion| now < deletion.purge_at));
+        let over = self
+            .keys
+            .iter()
+            .filter(|(_, key)| key.deletion.is_some_and(|gone| gone.purge_at <= now));
+        for name in over.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.purge(&name);
+        }
         let due = self.keys.iter().filter(|(_, key)| key.is_due(now));
         for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             if self.rotate(now, &name).is_err()
@@ -155,24 +175,75 @@ impl World {
         origin: Origin,
         material: impl FnOnce(&mut Self) -> Result<Vec<u8>>,
     ) -> Result<Response> {
-        let attributes = lifecycle::first(now, new, origin)?;
-        if self.keys.contains_key(&name) {
-            return Err(refuse(ErrorKind::Conflict, "the name is taken"));
+        let mut attributes = lifecycle::first(now, new, origin, None)?;
+        let add = new.if_taken == IfTaken::AddVersion;
+        match self.keys.get(&name) {
+            None => {}
+            Some(key) if add && key.deletion.is_none() => {
+                if key.versions.len() >= KEY_VERSIONS_MAX {
+                    return Err(refuse(ErrorKind::LimitExceeded, "too many versions"));
+                }
+                attributes = lifecycle::first(now, new, origin, key.rotation.as_ref())?;
+            }
+            Some(_) => return Err(refuse(ErrorKind::Conflict, "the name is taken")),
         }
-        let first = Version {
+        let version = Version {
             material: material(self)?,
             id: self.next_version(),
             attributes,
         };
-        let key = Key {
-            versions: vec![first],
-            rotation: new.rotation.clone(),
+        let key = self.keys.entry(name.clone()).or_insert_with(|| Key {
+            versions: Vec::new(),
+            rotation: None,
             retry: None,
             deletion: None,
-        };
-        let created = key.current(&name);
+        });
+        key.versions.push(version);
+        key.retry = None;
+        if new.rotation.is_some() {
+            key.rotation.clone_from(&new.rotation);
+        }
+        Ok(key.current(&name))
+    }
+
+    /// What was compromised stays known to be so.
+    fn purge(&mut self, name: &KeyName) {
+        let versions = self.keys.remove(name).map(|key| key.versions);
+        let versions = versions.into_iter().flatten();
+        let compromised = versions.filter(|one| one.attributes.state == State::Compromised);
+        self.compromised.extend(compromised.map(|one| one.id));
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<Response> {
+        if bytes.len() > KEY_BACKUP_LEN_MAX {
+            return Err(refuse(ErrorKind::LimitExceeded, "no backup is so long"));
+        }
+        let number = bytes
+            .strip_prefix(MAGIC)
+            .and_then(|number| number.try_into().ok())
+            .map(u128::from_be_bytes)
+            .ok_or_else(|| refuse(ErrorKind::InvalidInput, "no backup"))?;
+        let known = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.backups.get(number));
+        let (name, mut key) = known
+            .map(|(name, key)| (name.clone(), key.clone()))
+            .ok_or_else(|| refuse(ErrorKind::Damaged, "not as it was made"))?;
+        if self.keys.contains_key(&name) {
+            return Err(refuse(ErrorKind::Conflict, "the name is taken"));
+        }
+        let now = self.latest;
+        for version in &mut key.versions {
+            let attributes = &mut version.attributes;
+            if self.compromised.contains(&version.id) && attributes.state != State::Compromised {
+                attributes.state = State::Compromised;
+                attributes.updated = now;
+            }
+        }
+        key.retry = None;
+        let restored = key.current(&name);
         self.keys.insert(name, key);
-        Ok(created)
+        Ok(restored)
     }
 
     fn rotate(&mut self, now: Timestamp, name: &KeyName) -> Result<()> {

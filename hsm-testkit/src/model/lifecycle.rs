@@ -47,10 +47,17 @@ pub(super) fn state_at(now: Timestamp, key: &Attributes) -> State {
     }
 }
 
-/// The attributes of a first version.
-pub(super) fn first(now: Timestamp, new: &NewKeyParameters, origin: Origin) -> Result<Attributes> {
+/// The attributes of a version that was asked for.
+///
+/// `kept` is the policy of the key that it becomes a version of.
+pub(super) fn first(
+    now: Timestamp,
+    new: &NewKeyParameters,
+    origin: Origin,
+    kept: Option<&RotationPolicy>,
+) -> Result<Attributes> {
     KeySpec::new(new.spec.key_type, new.spec.usages)?;
-    let policy = new.rotation.as_ref();
+    let policy = new.rotation.as_ref().or(kept);
     let mut key = Attributes::new(new.spec, origin, now);
     key.not_before = new.not_before;
     key.expires = new.expires.or(policy.and_then(|policy| policy.expiry(now)));
@@ -92,6 +99,20 @@ pub(super) fn changed(
 ) -> Result<Attributes> {
     let mut key = old.clone();
     let state = state_at(now, old);
+    if update.lifecycle_event().is_some() && update.new_enabled().is_some() {
+        return Err(refuse(
+            ErrorKind::InvalidInput,
+            "either the one or the other",
+        ));
+    }
+    match (update.new_enabled(), state) {
+        (Some(false), State::Active | State::PreActivation) => key.state = State::Suspended,
+        (Some(true), State::Suspended | State::PreActivation) => key.state = State::Active,
+        (Some(true), State::Deactivated | State::Compromised) => {
+            return Err(refuse(ErrorKind::KeyState, "its end has come"));
+        }
+        _ => {}
+    }
     let destroy = update.lifecycle_event() == Some(Event::Destroy);
     if let Some(event) = update.lifecycle_event().filter(|_| !destroy) {
         let mut arrows = ARROWS.iter();

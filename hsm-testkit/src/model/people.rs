@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use hsm_core::limits::{
     LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FREE_FAILURES, PASSWORD_LEN_MAX, PASSWORD_LEN_MIN,
     RETENTION_DAYS_MAX, RETENTION_DAYS_MIN, ROLE_ASSIGNMENTS_GLOBAL_MAX,
-    ROLE_ASSIGNMENTS_PER_KEY_MAX, ROLE_DEFINITIONS_MAX, USERS_MAX,
+    ROLE_ASSIGNMENTS_PER_KEY_MAX, ROLE_DEFINITIONS_MAX, TOKEN_LIFETIME_MAX, TOKENS_MAX, USERS_MAX,
 };
 use hsm_core::policy::{BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope};
 use hsm_core::{
     ErrorKind, KeyType, PageRequest, PartitionInfo, Principal, PublicKey, Request, Response,
-    Result, SettingsUpdate, Timestamp, UserInfo, UserUpdate,
+    Result, SecretBytes, SettingsUpdate, Timestamp, TokenInfo, TokenName, UserInfo, UserUpdate,
 };
 
 use super::keys::{cut, page_len};
@@ -57,6 +57,35 @@ impl Failures {
         self.last = now;
         Ok(())
     }
+}
+
+/// An API token.
+pub(super) struct Token {
+    principal: Principal,
+    created: Timestamp,
+    expires: Timestamp,
+    /// Another number for every token.
+    number: u128,
+}
+
+impl Token {
+    fn text(&self) -> String {
+        format!("hsm_t_{:064}", self.number)
+    }
+
+    fn info(&self, name: &TokenName) -> TokenInfo {
+        let principal = self.principal.clone();
+        TokenInfo::new(name.clone(), principal, self.created, self.expires)
+    }
+}
+
+/// What a session was opened with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Admitted {
+    /// A password, of which user.
+    Password(u128),
+    /// Which token, and of which user, if of one.
+    Token { number: u128, user: Option<u128> },
 }
 
 impl User {
@@ -115,8 +144,15 @@ impl World {
                 let all = built_in.chain(custom).collect();
                 return Ok(Response::RoleDefinitions(all));
             }
-            Request::PutRoleDefinition { definition } => self.put_role(definition)?,
-            Request::DeleteRoleDefinition { id } => self.delete_role(id)?,
+            Request::PutRoleDefinition { definition } => {
+                let put = Box::new(definition.clone());
+                self.put_role(definition)?;
+                return Ok(Response::RoleDefinition(put));
+            }
+            Request::DeleteRoleDefinition { id } => {
+                let gone = Box::new(self.delete_role(id)?);
+                return Ok(Response::RoleDefinition(gone));
+            }
             Request::ListRoleAssignments { scope } => {
                 let all = self.assignments.values();
                 let here = all.filter(|one| scope.as_ref().is_none_or(|scope| one.scope == *scope));
@@ -136,8 +172,9 @@ impl World {
             }
             Request::DeleteRoleAssignment { id } => {
                 let old = self.assignments.clone();
-                self.assignments.remove(&id).ok_or_else(nobody)?;
+                let gone = self.assignments.remove(&id).ok_or_else(nobody)?;
                 self.check_governed_or(old)?;
+                return Ok(Response::RoleAssignment(Box::new(gone)));
             }
             Request::CreateUser { name, password } => {
                 check_password(password.expose())?;
@@ -161,6 +198,21 @@ impl World {
                 self.assignments.retain(|_, one| one.principal != name);
                 self.check_governed_or(old)?;
                 self.users.remove(&name);
+                self.tokens.retain(|_, token| token.principal != name);
+            }
+            Request::CreateToken {
+                name,
+                principal,
+                expires,
+            } => return self.create_token(now, name, principal, expires),
+            Request::ListTokens { page } => {
+                let after = page.after.as_deref().unwrap_or_default();
+                let rest = self.tokens.iter().filter(|(name, _)| name.as_str() > after);
+                let rest = rest.map(|(name, token)| (name.to_string(), token.info(name)));
+                return Ok(Response::Tokens(cut(rest.collect(), page_len(&page)?)));
+            }
+            Request::DeleteToken { name } => {
+                self.tokens.remove(&name).ok_or_else(nobody)?;
             }
             Request::ChangePassword { old, new } => {
                 check_password(new.expose())?;
@@ -201,7 +253,7 @@ impl World {
         governed
     }
 
-    fn delete_role(&mut self, id: RoleId) -> Result<()> {
+    fn delete_role(&mut self, id: RoleId) -> Result<RoleDefinition> {
         if is_built_in(id) {
             return Err(refuse(ErrorKind::InvalidInput, "built in"));
         }
@@ -211,8 +263,78 @@ impl World {
         if self.assignments.values().any(|one| one.role == id) {
             return Err(refuse(ErrorKind::Conflict, "somebody has it"));
         }
-        self.definitions.remove(&id);
-        Ok(())
+        self.definitions.remove(&id).ok_or_else(nobody)
+    }
+
+    /// A token is shown once, and is only a number.
+    fn create_token(
+        &mut self,
+        now: Timestamp,
+        name: TokenName,
+        principal: Principal,
+        expires: Timestamp,
+    ) -> Result<Response> {
+        if expires <= now {
+            return Err(refuse(ErrorKind::InvalidInput, "expired from the first"));
+        }
+        if expires.since(now) > TOKEN_LIFETIME_MAX {
+            return Err(refuse(ErrorKind::LimitExceeded, "too long a life"));
+        }
+        if self.tokens.contains_key(&name) {
+            return Err(refuse(ErrorKind::Conflict, "the name is taken"));
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            self.tokens.retain(|_, token| now < token.expires);
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            return Err(refuse(ErrorKind::LimitExceeded, "too many tokens"));
+        }
+        let token = Token {
+            principal,
+            created: now,
+            expires,
+            number: self.next(),
+        };
+        let info = token.info(&name);
+        let text = token.text();
+        self.tokens.insert(name, token);
+        Ok(Response::Token {
+            token: SecretBytes::copy_from(text.as_bytes()),
+            info,
+        })
+    }
+
+    /// Lets somebody with a token in, and says who it is, by which token, and which user of that name.
+    pub(super) fn show(&self, now: Timestamp, text: &[u8]) -> Result<(Principal, Admitted)> {
+        let out = || refuse(ErrorKind::Unauthenticated, "no such token");
+        let mut tokens = self.tokens.values();
+        let token = tokens.find(|token| token.text().as_bytes() == text);
+        let token = token.filter(|token| now < token.expires).ok_or_else(out)?;
+        let user = self.users.get(&token.principal);
+        if user.is_some_and(|user| !user.enabled) {
+            return Err(out());
+        }
+        let admitted = Admitted::Token {
+            number: token.number,
+            user: user.map(|user| user.generation),
+        };
+        Ok((token.principal.clone(), admitted))
+    }
+
+    /// Whether a session goes on.
+    pub(super) fn admits(&self, now: Timestamp, who: &Principal, by: Admitted) -> bool {
+        let user = self.users.get(who);
+        let enabled = user.is_none_or(|user| user.enabled);
+        let generation = user.map(|user| user.generation);
+        enabled
+            && match by {
+                Admitted::Password(before) => generation == Some(before),
+                Admitted::Token { number, user } => {
+                    let mut tokens = self.tokens.values();
+                    let there = tokens.any(|one| one.number == number && now < one.expires);
+                    there && generation == user
+                }
+            }
     }
 
     /// Somebody who is not kept out can assign roles anywhere.

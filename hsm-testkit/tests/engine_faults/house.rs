@@ -11,7 +11,7 @@ use hsm_core::{
     Algorithm, AttributesUpdate, CiphertextRef, Credentials, Engine, ErrorKind, KeyInfo, KeyName,
     KeyRef, KeySpec, KeyType, NewKeyParameters, PageRequest, Parts, PublicKey, Request, Response,
     Result, SecretBytes, Service, Session, Settings, SettingsUpdate, Setup, SignInput, Snapshot,
-    Space, Store, Usage, Usages, UserUpdate, WrappedFormat,
+    Space, Store, Timestamp, Usage, Usages, UserUpdate, WrappedFormat,
 };
 use hsm_testkit::service::{ADMINISTRATOR, PASSWORD};
 use hsm_testkit::{
@@ -316,6 +316,7 @@ pub(crate) fn changes() -> Vec<Request<'static>> {
         Request::RotateKey { name: name() },
         Request::DeleteKey { name: name() },
         Request::RecoverKey { name: name() },
+        Request::BackupKey { name: name() },
         Request::DeleteKey { name: name() },
         Request::PurgeKey { name: name() },
         Request::PutRoleDefinition {
@@ -340,6 +341,14 @@ pub(crate) fn changes() -> Vec<Request<'static>> {
         Request::UpdateUser {
             name: user(),
             update: UserUpdate::Enable,
+        },
+        Request::CreateToken {
+            name: "night".parse().unwrap(),
+            principal: user(),
+            expires: Timestamp::from_unix_seconds(1_767_225_600 + 24 * 60 * 60),
+        },
+        Request::DeleteToken {
+            name: "night".parse().unwrap(),
         },
         Request::DeleteUser { name: user() },
         Request::UpdateSettings {

@@ -53,7 +53,10 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
             },
         )
         .await;
-    assert_eq!(seen.write(&answer), "done");
+    assert_eq!(
+        seen.write(&answer),
+        "policy: Some(RotationPolicy { actions: [LifetimeAction { trigger: AfterCreate(Period { months: 0, days: 2, seconds: 0 }), action: Rotate }], expire_after: Some(Period { months: 0, days: 5, seconds: 0 }) })"
+    );
     clock.advance(Duration::from_secs(259200));
     assert!(subject.maintain().await?);
     let answer = administrator

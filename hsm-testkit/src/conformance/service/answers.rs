@@ -1,6 +1,7 @@
 //! Every request has its own answer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hsm_core::policy::{ActionSet, BuiltInRole, DataAction, RoleDefinition, RoleId};
 use hsm_core::{
@@ -280,8 +281,13 @@ pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnd
     asker.ask(Request::GetDeletedKey { name: name("ec") }).await;
     asker.ask(Request::ListDeletedKeys { page: page() }).await;
     asker.ask(Request::RecoverKey { name: name("ec") }).await;
+    let backup = Request::BackupKey { name: name("ec") };
+    let Response::Backup(backup) = asker.ask(backup).await else {
+        unreachable!("checked by the asker")
+    };
     asker.ask(Request::DeleteKey { name: name("ec") }).await;
     asker.ask(Request::PurgeKey { name: name("ec") }).await;
+    asker.ask(Request::RestoreKey { backup: &backup }).await;
 
     let id = RoleId::from_u128(7);
     let actions = ActionSet::of(&[DataAction::KeySign]);
@@ -307,7 +313,19 @@ pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnd
         password: password(),
     };
     asker.ask(create).await;
-    asker.ask(Request::ListUsers { page: page() }).await;
+    let Response::Users(users) = asker.ask(Request::ListUsers { page: page() }).await else {
+        unreachable!("checked by the asker")
+    };
+    let created = users.items.iter().map(|user| user.created).max();
+    let token = || ok("nightly".parse(), "the name of a token");
+    let create = Request::CreateToken {
+        name: token(),
+        principal: user(),
+        expires: created.unwrap_or_default() + Duration::from_secs(24 * 60 * 60),
+    };
+    asker.ask(create).await;
+    asker.ask(Request::ListTokens { page: page() }).await;
+    asker.ask(Request::DeleteToken { name: token() }).await;
     let update = Request::UpdateUser {
         name: user(),
         update: UserUpdate::Disable,

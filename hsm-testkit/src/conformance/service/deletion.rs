@@ -1,6 +1,6 @@
 //! Deleted keys do nothing, come back when recovered, and are gone when purged.
 
-use hsm_core::{Algorithm, AttributesUpdate, ErrorKind, KeyType, Request};
+use hsm_core::{Algorithm, AttributesUpdate, ErrorKind, KeyType, Recovery, Request};
 
 use super::super::{fails, ok};
 use super::*;
@@ -93,4 +93,31 @@ pub async fn purged_names_are_free(make: impl AsyncFn() -> ServiceUnderTest) {
     let clause = "the new key is not the old one";
     fails(verified.await, &[ErrorKind::CryptoFailed], clause);
     assert_eq!(caller.versions("k").await.len(), 1, "{clause}");
+}
+
+/// Every key says what its deletion would mean, as the settings are.
+pub async fn keys_say_what_their_deletion_means(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let created = caller.create("k", KeyType::EcP256, SIGN).await;
+    let recovery = async || {
+        let settings = caller.partition().await.settings;
+        Some(Recovery {
+            retention_days: settings.retention_days,
+            purge_protection: settings.purge_protection,
+        })
+    };
+    assert_eq!(created.recovery, recovery().await);
+    let update = SettingsUpdate {
+        retention_days: Some(12),
+        ..SettingsUpdate::default()
+    };
+    ok(caller.set(update).await, "another retention");
+    let found = ok(caller.get(key("k")).await, "read");
+    assert_eq!(found.recovery, recovery().await);
+    assert_ne!(found.recovery, created.recovery);
+    let listed = ok(caller.keys(PageRequest::default()).await, "list");
+    assert_eq!(listed.items, std::slice::from_ref(&found));
+    let deleted = ok(caller.delete("k").await, "delete");
+    assert_eq!(deleted.recovery, found.recovery);
 }

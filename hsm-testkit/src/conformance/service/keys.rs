@@ -1,8 +1,12 @@
 //! Keys are created, imported, read, changed and rotated.
 
+use std::time::Duration;
+
 use hsm_core::lifecycle::{Event, State};
+use hsm_core::limits::KEY_VERSIONS_MAX;
+use hsm_core::policy::RotationPolicy;
 use hsm_core::{
-    Algorithm, AttributesUpdate, ErrorKind, KeyRef, KeyType, Origin, Request, Tags, Usage,
+    Algorithm, AttributesUpdate, ErrorKind, IfTaken, KeyRef, KeyType, Origin, Request, Tags, Usage,
 };
 
 use super::super::{fails, ok};
@@ -249,4 +253,66 @@ pub async fn rotation_keeps_old_versions_working(make: impl AsyncFn() -> Service
     let versions: Vec<_> = caller.versions("sign").await;
     let versions: Vec<_> = versions.iter().map(|info| info.version).collect();
     assert_eq!(versions, [first.version, second.version], "oldest first");
+}
+
+/// A new key whose name is taken becomes the current version of that key where that is asked for, of whatever type. The
+/// key keeps its policy, and the limit of versions holds.
+pub async fn new_keys_become_versions(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let add = |key_type, usages| {
+        let mut new = new_key(key_type, usages);
+        new.if_taken = IfTaken::AddVersion;
+        new
+    };
+    let first = caller.try_create("k", add(KeyType::EcP256, SIGN)).await;
+    let first = ok(first, "a free name is taken as ever");
+    let policy = ok(RotationPolicy::rotate_after("P90D"), "a policy");
+    let policy = ok(policy.expire_after("P180D"), "a policy with an end");
+    let set = caller.call(Request::SetRotationPolicy {
+        name: name("k"),
+        policy: Some(policy.clone()),
+    });
+    ok(set.await, "set a policy");
+    let second = caller.try_create("k", add(KeyType::Aes256, ENCRYPT)).await;
+    let second = ok(second, "a new version");
+    assert_eq!(second.attributes.spec.key_type, KeyType::Aes256);
+    let end = policy.expiry(second.attributes.created);
+    assert_eq!(second.attributes.expires, end, "as the key's policy says");
+    assert_eq!(ok(caller.get(key("k")).await, "read"), second);
+    let encrypted = caller.encrypt(key("k"), Algorithm::A256Gcm, MESSAGE, b"");
+    ok(encrypted.await, "the new version is the current one");
+    let signed = caller.sign(first.key(), Algorithm::Es256, MESSAGE).await;
+    ok(signed, "the old one works");
+    let found = caller.call(Request::GetRotationPolicy { name: name("k") });
+    match ok(found.await, "the policy") {
+        Response::RotationPolicy(found) => assert_eq!(found, Some(policy)),
+        other => unexpected("a policy", &other),
+    }
+    let mut late = add(KeyType::Aes256, ENCRYPT);
+    late.expires = end.map(|end| end + Duration::from_secs(3600));
+    let clause = "a version lives no longer than the key's policy says";
+    fails(
+        caller.try_create("k", late).await,
+        &[ErrorKind::KeyState],
+        clause,
+    );
+    let imported = caller.import("k", add(KeyType::HmacSha256, SIGN), &[7; 32]);
+    ok(imported.await, "an imported version");
+    let taken = caller
+        .try_create("k", new_key(KeyType::Aes256, ENCRYPT))
+        .await;
+    let clause = "a name is taken where nothing else was asked for";
+    fails(taken, &[ErrorKind::Conflict], clause);
+    for _ in 3..KEY_VERSIONS_MAX {
+        let more = caller.try_create("k", add(KeyType::Aes256, ENCRYPT)).await;
+        ok(more, "one version more");
+    }
+    let beyond = caller.try_create("k", add(KeyType::Aes256, ENCRYPT)).await;
+    let clause = "no key has more versions than the limit";
+    fails(beyond, &[ErrorKind::LimitExceeded], clause);
+    ok(caller.delete("k").await, "delete");
+    let deleted = caller.try_create("k", add(KeyType::Aes256, ENCRYPT)).await;
+    let clause = "a deleted key gets no versions";
+    fails(deleted, &[ErrorKind::Conflict], clause);
 }

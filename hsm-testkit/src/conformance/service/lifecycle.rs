@@ -273,3 +273,65 @@ pub async fn states_change_as_the_standard_says(make: impl AsyncFn() -> ServiceU
         }
     }
 }
+
+/// A key is switched off and on again, as often as it is asked for. One that has ended is not switched on.
+pub async fn keys_are_switched_off_and_on(make: impl AsyncFn() -> ServiceUnderTest) {
+    let opened = Opened::new(make().await).await;
+    let caller = &opened.all;
+    let created = caller.create("k", KeyType::EcP256, SIGN).await;
+    let switch = async |enabled| {
+        let update = AttributesUpdate::new().enabled(enabled);
+        caller.update(created.key(), update).await
+    };
+    let off = &[ErrorKind::KeyState];
+    for (enabled, state) in [
+        (true, State::Active),
+        (false, State::Suspended),
+        (false, State::Suspended),
+        (true, State::Active),
+        (true, State::Active),
+    ] {
+        let info = ok(switch(enabled).await, "switch a key");
+        assert_eq!(info.attributes.state, state);
+        let signed = caller.sign(key("k"), Algorithm::Es256, MESSAGE).await;
+        match enabled {
+            true => drop(ok(signed, "a key that is on")),
+            false => fails(signed, off, "a key that is off"),
+        }
+    }
+    let both = AttributesUpdate::new().enabled(false).event(Event::Suspend);
+    let both = caller.update(created.key(), both).await;
+    fails(both, &[ErrorKind::InvalidInput], "one way, not both");
+    for (event, state) in [
+        (Event::Deactivate, State::Deactivated),
+        (Event::Compromise, State::Compromised),
+    ] {
+        let update = AttributesUpdate::new().event(event);
+        ok(caller.update(created.key(), update).await, "end a key");
+        fails(switch(true).await, off, "what has ended stays so");
+        let info = ok(switch(false).await, "nothing to switch off");
+        assert_eq!(info.attributes.state, state);
+    }
+
+    let mut new = new_key(KeyType::EcP256, SIGN);
+    new.pre_activation = true;
+    let waiting = ok(caller.try_create("waiting", new).await, "a key in waiting");
+    let switch = async |enabled| {
+        let update = AttributesUpdate::new().enabled(enabled);
+        let info = caller.update(waiting.key(), update).await;
+        ok(info, "switch a key").attributes.state
+    };
+    assert_eq!(switch(false).await, State::Suspended);
+    assert_eq!(switch(true).await, State::Active);
+
+    // Key Vault's clients make a key that is not enabled, and enable it when its time has come.
+    let mut new = new_key(KeyType::EcP256, SIGN);
+    new.pre_activation = true;
+    let waiting = ok(
+        caller.try_create("waiting-too", new).await,
+        "a key in waiting",
+    );
+    let update = AttributesUpdate::new().enabled(true);
+    let info = ok(caller.update(waiting.key(), update).await, "enable it");
+    assert_eq!(info.attributes.state, State::Active);
+}
