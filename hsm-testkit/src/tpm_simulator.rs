@@ -1,7 +1,8 @@
 //! [`TpmSimulator`]: a TPM 2.0 in software, swtpm, for tests and examples that need one.
 
+use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -107,6 +108,9 @@ impl Drop for TpmSimulator {
 
 /// Starts it, and waits until it listens. `None` if the ports were taken meanwhile.
 fn start_on(port: u16, state: &Path) -> Option<Child> {
+    // It says who it is once it listens, in a file that is nobody else's. Somebody else may listen at a port by then.
+    let ready = state.join("pid");
+    _ = fs::remove_file(&ready); // of the one before, if there was one
     let socket = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
     let mut process = quiet(&mut Command::new("sh"))
         .stdin(Stdio::piped())
@@ -114,11 +118,12 @@ fn start_on(port: u16, state: &Path) -> Option<Child> {
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
         .arg("--tpmstate")
         .arg(format!("dir={}", state.display()))
+        .arg("--pid")
+        .arg(format!("file={}", ready.display()))
         .args(["--server", &socket(port), "--ctrl", &socket(port + 1)])
         .spawn()
         .ok()?;
-    // The control port opens last.
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port + 1)).is_err() {
+    while !ready.exists() {
         if !matches!(process.try_wait(), Ok(None)) {
             return None;
         }
