@@ -46,16 +46,17 @@ fn garbled(mut response: Vec<u8>, seed: &mut u64) -> Vec<u8> {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % below as u64).unwrap()
     };
+    let byte = |number: usize| number.to_le_bytes()[0];
     match next(8) {
         0 => response.truncate(next(response.len())),
         1 => response.extend(vec![0xff; next(64)]),
-        2 => response = (0..next(200)).map(|at| (at * 37 % 251) as u8).collect(),
-        3 => response[6..10].copy_from_slice(&[0, 0, 0x09, next(48) as u8]),
-        4 => response[6..10].copy_from_slice(&[0, 0, next(12) as u8, next(256) as u8]),
+        2 => response = (0..next(200)).map(|at| byte(at * 37)).collect(),
+        3 => response[6..10].copy_from_slice(&[0, 0, 0x09, byte(next(48))]),
+        4 => response[6..10].copy_from_slice(&[0, 0, byte(next(12)), byte(next(256))]),
         _ => {
             for _ in 0..=next(3) {
                 let at = next(response.len());
-                response[at] = next(256) as u8;
+                response[at] = byte(next(256));
             }
         }
     }
