@@ -124,6 +124,10 @@ python3 -m venv --help >/dev/null 2>&1 || skip "Python is not installed: nothing
 command -v npm >/dev/null || skip "Node is not installed: nothing runs the official JavaScript clients"
 
 step "tests"
+if ! { command -v swtpm && command -v tpm2_getcap; } >/dev/null && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    { apt-get update && apt-get install -y swtpm tpm2-tools; } >/dev/null 2>&1 || true
+fi
+command -v swtpm >/dev/null || skip "swtpm is not installed; tests of the TPM device skip"
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace "${features[@]}" --no-fail-fast -E 'not binary(vectors)'
 else

@@ -197,7 +197,7 @@ fn urls_are_checked() {
         "",
         "soft:",
         "dev.hsm",
-        "http://example",
+        "ftp://example",
         "soft:a\0b",
         "memory:x",
     ] {
@@ -208,6 +208,8 @@ fn urls_are_checked() {
             assert_error(&error, ErrorKind::InvalidInput, "`soft:PATH`");
         }
     }
+    let error = Hsm::open("http://example").unwrap_err();
+    assert_error(&error, ErrorKind::InvalidInput, "`https://HOST`");
 }
 
 #[test]

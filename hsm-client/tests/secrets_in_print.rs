@@ -143,11 +143,11 @@ const PRINTED: [&str; 49] = [
     "client hsm::Hsm",
     "client hsm::OpenOptions",
     "client hsm::Setup",
-    "client key::AnyKey",
-    "client key::Encrypted",
+    "client any::AnyKey",
+    "client made::Encrypted",
     "client key::Key",
-    "client key::Signature",
-    "client key::Wrapped",
+    "client made::Signature",
+    "client made::Wrapped",
     "client session::Session",
     "client sources::ClientCredentials",
     "client sources::ManagedIdentity",
@@ -186,7 +186,7 @@ const NO_SECRETS: [&str; 75] = [
     "backend-soft options::SoftDeviceOptions",
     "client auth::Challenge",
     "client clock::SystemClock",
-    "client key::Encapsulation",
+    "client made::Encapsulation",
     "client url::Address",
     "client url::Url",
     "core action::ActionSet",
@@ -558,10 +558,10 @@ fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
         printed.debug("client create::CreateKey", &import);
         let gcm = import.await?;
         printed.debug("client key::Key", &gcm);
-        printed.debug("client key::AnyKey", &app.any_key("gcm").await?);
+        printed.debug("client any::AnyKey", &app.any_key("gcm").await?);
         printed.debug("core request::KeyInfo", &gcm.info().await?);
         let encrypted = gcm.encrypt(PLAINTEXT).await?;
-        printed.debug("client key::Encrypted", &encrypted);
+        printed.debug("client made::Encrypted", &encrypted);
         printed.debug("core device::Ciphertext", encrypted.ciphertext());
         printed.debug(
             "core device::CiphertextRef",
@@ -572,11 +572,11 @@ fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
         printed.error(&wrong.unwrap_err());
         let kwp = app.import::<Aes256Kwp>("kwp", secret()).await?;
         let wrapped = kwp.wrap(&KEY).await?;
-        printed.debug("client key::Wrapped", &wrapped);
+        printed.debug("client made::Wrapped", &wrapped);
         kwp.unwrap(&wrapped).await?;
         let hmac = app.import::<HmacSha256>("hmac", secret()).await?;
         let tag = hmac.mac(PLAINTEXT).await?;
-        printed.debug("client key::Signature", &tag);
+        printed.debug("client made::Signature", &tag);
         printed.error(&hmac.verify_mac(&KEY, &tag).await.unwrap_err());
         let kdk = app.import::<Kdk256>("kdk", secret()).await?;
         kdk.hkdf(PLAINTEXT, PLAINTEXT, 32).await?;

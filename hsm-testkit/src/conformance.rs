@@ -67,6 +67,16 @@ macro_rules! store_durability {
 /// hsm_testkit::device_conformance!(hsm_backend_soft::SoftDevice::in_memory().unwrap());
 /// # fn main() {}
 /// ```
+///
+/// A device that is not on every machine says why not, and the tests skip with the reason:
+///
+/// ```
+/// hsm_testkit::device_conformance!(
+///     hsm_backend_soft::SoftDevice::in_memory().unwrap(),
+///     missing: Some("it is not plugged in").filter(|_| cfg!(windows))
+/// );
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! device_conformance {
     ($make:expr) => {
@@ -76,6 +86,19 @@ macro_rules! device_conformance {
         }
 
         $crate::device_cases!(conformance_tests: device_conformance, device_under_test);
+    };
+    ($make:expr, missing: $reason:expr) => {
+        #[cfg(test)]
+        fn device_under_test() -> impl $crate::hsm_core::Device {
+            $make
+        }
+
+        #[cfg(test)]
+        fn why_missing() -> Option<impl ::std::fmt::Display> {
+            $reason
+        }
+
+        $crate::device_cases!(conformance_tests_unless: device_conformance, device_under_test, why_missing);
     };
 }
 
@@ -415,6 +438,26 @@ macro_rules! conformance_tests {
                 #[test]
                 fn $case() {
                     $crate::block_on($crate::conformance::$suite::$case(super::$make));
+                }
+            )*
+        }
+    };
+}
+
+/// Expands to a module with one test per case, which skips with a reason if there is one.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_tests_unless {
+    ($suite:ident, $module:ident, $make:ident, $reason:ident: $($case:ident),* $(,)?) => {
+        #[cfg(test)]
+        mod $module {
+            $(
+                #[test]
+                fn $case() {
+                    match super::$reason() {
+                        Some(reason) => eprintln!("skipped: {reason}"),
+                        None => $crate::block_on($crate::conformance::$suite::$case(super::$make)),
+                    }
                 }
             )*
         }

@@ -23,6 +23,7 @@
 //! | turn the clock, also backwards | [`ManualClock`] |
 //! | kill a process in the middle of its work, or have several | [`process`] |
 //! | lose a request or a reply, stall, tear, run out of space, return garbage | [`FaultyDevice`], [`FaultyStore`], [`FaultyAudit`], planned by [`Faults`] |
+//! | have a TPM 2.0, if swtpm is installed | [`TpmSimulator`] |
 //! | generate specs, names and records | [`strategies`] |
 //! | run published vectors through a service | `vectors` |
 //!
@@ -45,6 +46,7 @@ pub mod process;
 pub mod service;
 pub mod strategies;
 pub mod suite;
+mod tpm_simulator;
 #[cfg(feature = "vectors")]
 #[cfg_attr(docsrs, doc(cfg(feature = "vectors")))]
 pub mod vectors;
@@ -58,6 +60,7 @@ pub use hsm_core;
 pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
 pub use model::Model;
+pub use tpm_simulator::TpmSimulator;
 
 #[cfg(all(doctest, feature = "vectors"))]
 #[doc = include_str!("../README.md")]

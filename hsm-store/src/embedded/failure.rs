@@ -120,7 +120,7 @@ mod tests {
         let failed = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         for (code, kind) in [
             (ffi::SQLITE_FULL, ErrorKind::StoreFailed),
-            (ffi::SQLITE_IOERR_WRITE, ErrorKind::StoreFailed),
+            (SQLITE_IOERR_WRITE, ErrorKind::StoreFailed),
             (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unknown),
             (ffi::SQLITE_IOERR, ErrorKind::Unknown),
         ] {
