@@ -52,9 +52,6 @@ else
     skip "typos is not installed, and pip cannot get it"
 fi
 
-step "benchmarks compile"
-cargo bench --no-run -p hsm-client
-
 step "quickstart, and openssl takes its signature"
 cargo build --release -p hsm-examples --bin quickstart
 quickstart=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/quickstart

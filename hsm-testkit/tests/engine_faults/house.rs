@@ -316,7 +316,6 @@ pub(crate) fn changes() -> Vec<Request<'static>> {
         Request::RotateKey { name: name() },
         Request::DeleteKey { name: name() },
         Request::RecoverKey { name: name() },
-        Request::BackupKey { name: name() },
         Request::DeleteKey { name: name() },
         Request::PurgeKey { name: name() },
         Request::PutRoleDefinition {
