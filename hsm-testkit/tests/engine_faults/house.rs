@@ -198,6 +198,7 @@ impl House {
             Request::ListRoleDefinitions,
             Request::ListRoleAssignments { scope: None },
             Request::ListUsers { page: page() },
+            Request::ListTokens { page: page() },
             Request::GetSettings,
         ];
         for key in ["key", "aes"] {
