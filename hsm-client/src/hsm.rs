@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
 use hsm_core::audit::{RequestId, StreamId};
 use hsm_core::{
-    Clock, Credentials, Error, ErrorKind, PublicKey, Result, SecretBytes, Service, Settings,
+    Clock, Credentials, EngineStatus, Error, ErrorKind, PublicKey, Result, SecretBytes, Service,
+    Settings,
 };
 
 use crate::clock::SystemClock;
@@ -173,6 +175,31 @@ impl Hsm {
     #[must_use]
     pub fn maintenance_failure(&self) -> Option<String> {
         self.shared.local.as_ref().and_then(Local::failure)
+    }
+
+    /// How long ago the background maintenance last did all that was due: since then, records of operations may not be on
+    /// disk yet, nor under a signature. `None` before its first run, and for HSMs that it does not run for.
+    #[must_use]
+    pub fn maintained_ago(&self) -> Option<Duration> {
+        self.shared.local.as_ref().and_then(Local::kept_ago)
+    }
+
+    /// What the engine holds at the moment, for metrics; `None` for HSMs that are elsewhere.
+    ///
+    /// ```
+    /// use hsm_client::{Hsm, Setup};
+    ///
+    /// # pollster::block_on(async {
+    /// let hsm = Hsm::create("memory:", Setup::new("admin", "an administrator's password")).await?;
+    /// let admin = hsm.login("admin", "an administrator's password").await?;
+    /// assert_eq!(hsm.status().map(|status| status.sessions), Some(1));
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> Option<EngineStatus> {
+        let local = self.shared.local.as_ref()?;
+        Some(local.engine().status())
     }
 
     /// Runs the maintenance now instead of waiting for the next second: what is due is rotated and purged, the audit

@@ -76,8 +76,8 @@ pub use hsm_core::policy::{
     Scope,
 };
 pub use hsm_core::{
-    Algorithm, Attributes, AttributesUpdate, Ciphertext, Clock, Credentials, Error, ErrorKind,
-    KeyInfo, KeyName, KeyRef, KeySpec, KeyType, Page, PageRequest, PartitionInfo, Principal,
-    PublicKey, Result, SecretBytes, Settings, SettingsUpdate, SignInput, Tags, Timestamp,
-    TokenInfo, TokenName, Usage, Usages, UserInfo, UserUpdate, VersionId,
+    Algorithm, Attributes, AttributesUpdate, Ciphertext, Clock, Credentials, EngineStatus, Error,
+    ErrorKind, KeyInfo, KeyName, KeyRef, KeySpec, KeyType, Page, PageRequest, PartitionInfo,
+    Principal, PublicKey, Result, SecretBytes, Settings, SettingsUpdate, SignInput, Tags,
+    Timestamp, TokenInfo, TokenName, Usage, Usages, UserInfo, UserUpdate, VersionId,
 };

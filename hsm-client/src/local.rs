@@ -29,6 +29,8 @@ struct House {
 struct State {
     closing: bool,
     failure: Option<String>,
+    /// When the thread last did all that was due.
+    kept: Option<Instant>,
 }
 
 impl Local {
@@ -66,6 +68,11 @@ impl Local {
         self.house.lock().failure.clone()
     }
 
+    /// How long ago the thread last did all that was due.
+    pub(crate) fn kept_ago(&self) -> Option<Duration> {
+        self.house.lock().kept.map(|kept| kept.elapsed())
+    }
+
     /// Closes once; later calls do nothing.
     pub(crate) async fn close(&self) -> Result<()> {
         if std::mem::replace(&mut self.house.lock().closing, true) {
@@ -101,7 +108,11 @@ impl House {
                 result = block_on(engine.note_audit());
                 noted = Instant::now();
             }
-            self.lock().failure = result.err().map(|error| error.to_string());
+            let mut state = self.lock();
+            if result.is_ok() {
+                state.kept = Some(Instant::now());
+            }
+            state.failure = result.err().map(|error| error.to_string());
         }
     }
 

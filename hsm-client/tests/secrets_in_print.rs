@@ -180,7 +180,7 @@ const PRINTED: [&str; 49] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 75] = [
+const NO_SECRETS: [&str; 76] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
@@ -211,6 +211,7 @@ const NO_SECRETS: [&str; 75] = [
     "core chain::StreamId",
     "core clock::Timestamp",
     "core device::WrappedFormat",
+    "core engine::EngineStatus",
     "core error::ErrorKind",
     "core id::KeyName",
     "core id::KeyRef",

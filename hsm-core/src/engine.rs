@@ -101,6 +101,18 @@ pub struct Setup {
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Inner>);
 
+/// What an [`Engine`] holds at the moment: [`Engine::status`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct EngineStatus {
+    /// Sessions that are open: [`SESSIONS_MAX`](crate::limits::SESSIONS_MAX) at most.
+    pub sessions: usize,
+    /// Keys that are ready for use in memory: [`LOADED_KEYS_MAX`](crate::limits::LOADED_KEYS_MAX) at most.
+    pub loaded_keys: usize,
+    /// The version of the store that was last seen. It grows with every change, of whichever process.
+    pub store_version: u64,
+}
+
 #[derive(Debug)]
 struct Inner {
     device: Arc<dyn Device>,
@@ -307,6 +319,16 @@ impl Engine {
     #[must_use]
     pub fn audit_key(&self) -> &PublicKey {
         &self.0.audit_public
+    }
+
+    /// What the engine holds at the moment, for metrics.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        EngineStatus {
+            sessions: self.0.sessions.load(Ordering::Relaxed),
+            loaded_keys: self.0.keys.len(),
+            store_version: self.0.seen.load(Ordering::Relaxed),
+        }
     }
 
     /// The time now. It never goes backwards, not even across restarts.

@@ -63,7 +63,7 @@ pub use device::{
     Ciphertext, CiphertextRef, DeriveParameters, Device, Encapsulated, LoadedKey, NewKey,
     SignInput, WrappedFormat,
 };
-pub use engine::{Engine, EngineSession, Maintenance, Parts, Setup, partition_id};
+pub use engine::{Engine, EngineSession, EngineStatus, Maintenance, Parts, Setup, partition_id};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{
     Attributes, AttributesUpdate, Binding, Jwk, KeyName, KeyRef, KeySpec, Origin, PublicKey,

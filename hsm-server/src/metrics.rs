@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use hsm_client::Algorithm;
+use hsm_client::{Algorithm, EngineStatus};
 use hsm_wire::{Endpoint, ServerRoute, endpoints};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -277,9 +277,47 @@ impl Collector for Exposed {
             "hsm_maintenance_failed",
             "1 if the last run of the maintenance (rotation, retention, audit) failed",
             |partition| i64::from(partition.hsm().maintenance_failure().is_some()),
-        )
+        )?;
+        partitions(
+            &mut encoder,
+            shared,
+            "hsm_audit_lag_seconds",
+            "Since when records of operations may not be on disk yet, nor under a signature",
+            |partition| {
+                let lag = partition.hsm().maintained_ago().unwrap_or_default();
+                i64::try_from(lag.as_secs()).unwrap_or(i64::MAX)
+            },
+        )?;
+        for (name, help, value) in STATUS {
+            partitions(&mut encoder, shared, name, help, |partition| {
+                partition.hsm().status().map_or(0, value)
+            })?;
+        }
+        Ok(())
     }
 }
+
+/// A metric's name, what it means, and where it stands.
+type Told = (&'static str, &'static str, fn(EngineStatus) -> i64);
+
+/// What engines say of themselves.
+const STATUS: [Told; 3] = [
+    (
+        "hsm_engine_sessions",
+        "Sessions that are open in the engine",
+        |status| i64::try_from(status.sessions).unwrap_or(i64::MAX),
+    ),
+    (
+        "hsm_loaded_keys",
+        "Keys that are ready for use in memory",
+        |status| i64::try_from(status.loaded_keys).unwrap_or(i64::MAX),
+    ),
+    (
+        "hsm_store_version",
+        "Grows with every change of the store, of whichever process",
+        |status| i64::try_from(status.store_version).unwrap_or(i64::MAX),
+    ),
+];
 
 /// A gauge with a value for each partition.
 fn partitions(

@@ -430,6 +430,14 @@ async fn metrics_count_requests_and_tell_no_secrets() {
         text.contains(r#"hsm_maintenance_failed{partition="localhost"} 0"#),
         "{text}"
     );
+    for told in [
+        r#"hsm_engine_sessions{partition="localhost"} 1"#,
+        r#"hsm_loaded_keys{partition="localhost"} 0"#,
+        r#"hsm_audit_lag_seconds{partition="localhost"} "#,
+        r#"hsm_store_version{partition="localhost"} "#,
+    ] {
+        assert!(text.contains(told), "{told} is not in {text}");
+    }
     for secret in [&*token, PASSWORD] {
         assert!(!text.contains(secret));
     }

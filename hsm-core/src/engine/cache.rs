@@ -106,6 +106,10 @@ impl KeyCache {
             .retain(|_, key| now.saturating_sub(key.loaded) < LOADED_KEY_LIFETIME_MAX);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn clear(&self) {
         self.0.clear();
     }
