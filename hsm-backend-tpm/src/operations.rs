@@ -94,7 +94,7 @@ pub(crate) fn check(tpm: &mut Tpm, key: &Key) -> Result<(), Failure> {
         .authorized(entity, key.blob.auth.as_bytes())
         .handle(Entity::permanent(trial))
         .parameters(|out| {
-            out.sized(&[]).sized(&[]).sized(&[]).u32(0); // this session, any command, no reference, for now
+            out.sized(&[]).sized(&[]).sized(&[]).u32(0); // this session, any command, no reference, no expiry
         });
     match tpm.call(&command) {
         Err(failure) if failure.is_unauthorized() => Err(damaged(
