@@ -221,20 +221,28 @@ pub fn check_histories<S: Subject>(
     }
 }
 
-/// Takes steps away until each that is left is needed: shrinking tries each only once, some before others were gone.
+/// Takes steps away, alone and in pairs, until each that is left is needed: shrinking tries each only once, some before
+/// others were gone.
 fn without_needless<S: Subject>(
     make: &impl AsyncFn(Arc<ManualClock>) -> S,
     mut history: History,
 ) -> History {
-    let mut at = 0;
-    while at < history.0.len() {
-        let mut shorter = history.clone();
-        shorter.0.remove(at);
-        if block_on(check_history(make, &shorter)).is_err() {
-            (history, at) = (shorter, 0);
-        } else {
-            at += 1;
-        }
+    let shorter = |history: &History| {
+        let len = history.0.len();
+        let pairs = (0..len).flat_map(|one| (one..len).map(move |other| (one, other)));
+        pairs
+            .map(|(one, other)| {
+                let mut shorter = history.clone();
+                shorter.0.remove(other);
+                if one != other {
+                    shorter.0.remove(one);
+                }
+                shorter
+            })
+            .find(|shorter| block_on(check_history(make, shorter)).is_err())
+    };
+    while let Some(found) = shorter(&history) {
+        history = found;
     }
     history
 }
