@@ -20,7 +20,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # All but `fips`, which needs Go and CMake to build.
-features=(--features hsm-client/rust-crypto,hsm-testkit/vectors)
+features=(--features hsm-client/full,hsm-client/rust-crypto,hsm-testkit/vectors)
 
 step "format"
 cargo fmt --all --check
