@@ -349,6 +349,12 @@ impl<A> Key<A> {
         Self(self.0.at(version))
     }
 
+    /// The async handle.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Key<A> {
+        &self.0
+    }
+
     /// As [`crate::Key::export`].
     ///
     /// # Errors

@@ -33,6 +33,7 @@
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | give them to code that knows the traits of the crate `signature` | [`signature`] |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -53,6 +54,9 @@ mod pages;
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
 mod session;
+#[cfg(feature = "signature")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
+pub mod signature;
 mod url;
 
 pub use clock::SystemClock;

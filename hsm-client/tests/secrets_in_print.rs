@@ -127,7 +127,7 @@ fn the_search_finds_every_form() {
 }
 
 /// Types whose values are printed below with secrets in them or near them.
-const PRINTED: [&str; 49] = [
+const PRINTED: [&str; 51] = [
     "backend-soft device::SoftDevice",
     "backend-soft protector::Protector",
     "backend-soft protector::ProtectorFile",
@@ -149,6 +149,8 @@ const PRINTED: [&str; 49] = [
     "client made::Signature",
     "client made::Wrapped",
     "client session::Session",
+    "client signature::BlockingSigner",
+    "client signature::Signer",
     "client sources::ClientCredentials",
     "client sources::ManagedIdentity",
     "client sources::StaticToken",
@@ -579,6 +581,9 @@ fn client(printed: &mut Printed, folder: &Path) -> Result<()> {
         let tag = hmac.mac(PLAINTEXT).await?;
         printed.debug("client made::Signature", &tag);
         printed.error(&hmac.verify_mac(&KEY, &tag).await.unwrap_err());
+        let signer = app.create::<EcdsaP256>("signer").await?.signer().await?;
+        printed.debug("client signature::Signer", &signer);
+        printed.debug("client signature::BlockingSigner", &signer.blocking());
         let kdk = app.import::<Kdk256>("kdk", secret()).await?;
         kdk.hkdf(PLAINTEXT, PLAINTEXT, 32).await?;
         let wrong = app.import::<EcdsaP256>("ecdsa", secret()).await;
