@@ -165,6 +165,12 @@ impl Session {
         self.0.principal()
     }
 
+    /// The async handle.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Session {
+        &self.0
+    }
+
     /// As [`crate::Session::create`].
     pub fn create<A: KeyKind>(&self, name: &str) -> CreateKey<'_, crate::Key<A>> {
         CreateKey(self.0.create(name))

@@ -34,6 +34,7 @@
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
 //! | give them to code that knows the traits of the crate `signature` | [`signature`] |
+//! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -50,6 +51,9 @@ mod local;
 mod open;
 #[cfg(doctest)]
 mod pages;
+#[cfg(feature = "rcgen")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rcgen")))]
+pub mod rcgen;
 #[cfg(feature = "remote")]
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
@@ -58,6 +62,9 @@ mod session;
 #[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
 pub mod signature;
 mod url;
+#[cfg(feature = "x509")]
+#[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
+pub mod x509;
 
 pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};

@@ -9,7 +9,7 @@
 //! ```
 //! use hsm_client::blocking::Session;
 //! use hsm_client::kinds::EcdsaP256;
-//! use hsm_client::signature::ecdsa::p256;
+//! use hsm_client::signature::p256;
 //! use hsm_client::signature::traits::{Error, Keypair, Signer, Verifier};
 //!
 //! // Any code that knows the traits, and nothing of HSMs.

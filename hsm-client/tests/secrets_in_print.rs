@@ -182,13 +182,17 @@ const PRINTED: [&str; 51] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 76] = [
+const NO_SECRETS: [&str; 80] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "client auth::Challenge",
     "client clock::SystemClock",
+    "client authority::CertificateAuthority",
     "client made::Encapsulation",
+    "client profile::Profile",
+    "client rcgen::RcgenKey",
+    "client request::CertificateRequest",
     "client url::Address",
     "client url::Url",
     "core action::ActionSet",
