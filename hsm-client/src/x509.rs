@@ -127,6 +127,9 @@ async fn sign<A: SignatureKind>(signer: &Signer<A>, message: &[u8]) -> Result<Bi
 }
 
 fn name(text: &str) -> Result<Name> {
+    if text.is_empty() {
+        return Ok(Name::default());
+    }
     text.parse().map_err(|source: der::Error| {
         invalid(format!(
             "{text:?} is not a name as RFC 4514 has it, such as CN=www.example.com,O=Example,C=GB"

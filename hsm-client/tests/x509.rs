@@ -17,7 +17,8 @@ use hsm_client::kinds::{
 };
 use hsm_client::rcgen::rcgen;
 use hsm_client::signature::SignatureKind;
-use hsm_client::x509::x509_cert::der::Encode;
+use hsm_client::x509::x509_cert::der::oid::AssociatedOid;
+use hsm_client::x509::x509_cert::der::{self, Decode, Encode};
 use hsm_client::x509::x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlNumber, ExtendedKeyUsage, KeyUsage,
     SubjectAltName, SubjectKeyIdentifier,
@@ -157,11 +158,11 @@ fn any_request() -> &'static [u8] {
 
 proptest! {
     #[test]
-    fn any_bit_of_a_request_matters(position in any::<prop::sample::Index>(), bit in 0..8) {
+    fn any_bit_of_a_request_matters(position in any::<prop::sample::Index>(), bit in 0..8_u32) {
         let mut der = any_request().to_vec();
         prop_assert!(CertificateRequest::from_der(&der).is_ok());
         let position = position.index(der.len());
-        der[position] ^= 1 << bit;
+        der[position] ^= 1_u8 << bit;
         prop_assert!(CertificateRequest::from_der(&der).is_err(), "byte {position}, bit {bit}");
     }
 
@@ -175,8 +176,7 @@ proptest! {
 
 fn extension<'c, T>(certificate: &'c Certificate) -> Option<(bool, T)>
 where
-    T: x509::x509_cert::der::Decode<'c, Error = x509::x509_cert::der::Error>
-        + x509::x509_cert::der::oid::AssociatedOid,
+    T: Decode<'c, Error = der::Error> + AssociatedOid,
 {
     certificate.tbs_certificate().get_extension::<T>().unwrap()
 }
@@ -320,6 +320,21 @@ fn what_makes_no_sense_is_refused() {
     let nobody = CertificateAuthority::root(session.as_async(), key.as_async(), "", days(1));
     refused(block_on(nobody), ErrorKind::InvalidInput, "has a name");
 
+    let nobody = CertificateRequest::new(key.as_async(), "", NONE);
+    let nobody = block_on(nobody).unwrap();
+    for (profile, word) in [
+        (Profile::IssuingCa { path_len: 0 }, "has a name"),
+        (Profile::TlsClient, "a subject or an alternative name"),
+    ] {
+        let issued = block_on(root.issue(&nobody, profile, days(1)));
+        refused(issued, ErrorKind::InvalidInput, word);
+    }
+    let named = CertificateRequest::new(key.as_async(), "", ["www.example.com"]);
+    let named = block_on(named).unwrap();
+    let issued = block_on(root.issue(&named, Profile::TlsServer, days(1))).unwrap();
+    // Critical, as there is no other name (RFC 5280 section 4.2.1.6).
+    assert!(extension::<SubjectAltName>(&issued).unwrap().0);
+
     // A key that has been disabled meanwhile.
     let root_key = session.key::<EcdsaP384>("root").unwrap();
     root_key
@@ -361,7 +376,7 @@ fn revocation_lists_have_number_reasons_and_an_end() {
     assert!(entries[1].crl_entry_extensions.is_none());
     let lasts = tbs.next_update.unwrap().to_unix_duration() - tbs.this_update.to_unix_duration();
     assert_eq!(lasts, hour);
-    let number = x509::x509_cert::der::Decode::from_der(
+    let number = Decode::from_der(
         tbs.crl_extensions.as_ref().unwrap()[0]
             .extn_value
             .as_bytes(),

@@ -120,7 +120,8 @@ impl<A: SignatureKind> CertificateAuthority<A> {
     /// # Errors
     ///
     /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) for a validity that ends before it begins or goes beyond the
-    /// authority's own, for an authority below one that may have none, and for a TLS server without alternative name.
+    /// authority's own, for an authority below one that may have none, for a TLS server without alternative name, and for
+    /// nobody at all.
     /// Otherwise as [`Key::sign`].
     pub async fn issue(
         &self,
@@ -128,7 +129,7 @@ impl<A: SignatureKind> CertificateAuthority<A> {
         profile: Profile,
         validity: Validity,
     ) -> Result<Certificate> {
-        profile.check_names(request.alternative_names())?;
+        profile.check_names(request.subject(), request.alternative_names())?;
         self.check_path(profile)?;
         self.check_validity(&validity)?;
         let shape = Shape {

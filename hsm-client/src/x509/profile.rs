@@ -63,13 +63,17 @@ impl Profile {
         }
     }
 
-    pub(super) fn check_names(self, names: &[GeneralName]) -> Result<()> {
-        if self == Self::TlsServer && names.is_empty() {
-            return Err(invalid(
+    pub(super) fn check_names(self, subject: &Name, names: &[GeneralName]) -> Result<()> {
+        match self {
+            Self::TlsServer if names.is_empty() => Err(invalid(
                 "the certificate of a TLS server needs an alternative name: ask for one in the request",
-            ));
+            )),
+            Self::IssuingCa { .. } if subject.is_empty() => Err(invalid("an authority has a name")),
+            _ if subject.is_empty() && names.is_empty() => Err(invalid(
+                "a certificate has a subject or an alternative name",
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -40,8 +40,8 @@ pub struct CertificateRequest {
 }
 
 impl CertificateRequest {
-    /// A request for `subject`, such as `CN=www.example.com,O=Example,C=GB` (RFC 4514), and the alternative `names`: IP
-    /// addresses, URIs (they have a `://`), mail addresses (they have an `@`), and host names.
+    /// A request for `subject`, such as `CN=www.example.com,O=Example,C=GB` (RFC 4514; empty for none), and the alternative
+    /// `names`: IP addresses, URIs (they have a `://`), mail addresses (they have an `@`), and host names.
     ///
     /// # Errors
     ///
