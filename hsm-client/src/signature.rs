@@ -49,6 +49,18 @@
 //! constant, [`SignatureAlgorithmIdentifier`](spki::SignatureAlgorithmIdentifier). The kinds that sign digests have
 //! `DigestSigner` and `PrehashSigner` as well, with the algorithm's own hash and no other.
 //!
+//! Ed25519 signs messages, not digests:
+//!
+//! ```compile_fail,E0277
+//! use hsm_client::kinds::Ed25519;
+//! use hsm_client::signature::traits::hazmat::PrehashSigner;
+//! use hsm_client::signature::{BlockingSigner, ed25519_dalek::Signature};
+//!
+//! fn sign(signer: &BlockingSigner<Ed25519>, digest: &[u8]) {
+//!     let signature: Result<Signature, _> = PrehashSigner::sign_prehash(signer, digest);
+//! }
+//! ```
+//!
 //! # Errors
 //!
 //! What the HSM refuses is a [`signature::Error`](traits::Error) whose source is the [`Error`](crate::Error): an expired or
