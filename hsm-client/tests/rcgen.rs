@@ -96,5 +96,10 @@ fn the_cause_of_a_refusal_can_be_had() {
     assert_eq!(remote.take_error().unwrap().kind(), ErrorKind::KeyState);
     assert!(remote.take_error().is_none());
     assert!(format!("{remote:?}").starts_with("RcgenKey(Key(key/"));
-    admin(&hsm).logout();
+    admin(&hsm).delete_user("app").unwrap();
+    make(&remote).unwrap_err();
+    assert_eq!(
+        remote.take_error().unwrap().kind(),
+        ErrorKind::Unauthenticated
+    );
 }

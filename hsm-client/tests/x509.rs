@@ -17,12 +17,15 @@ use hsm_client::kinds::{
 };
 use hsm_client::rcgen::rcgen;
 use hsm_client::signature::SignatureKind;
+use hsm_client::signature::p256::ecdsa::DerSignature;
+use hsm_client::x509::x509_cert::builder::Builder;
 use hsm_client::x509::x509_cert::der::oid::AssociatedOid;
 use hsm_client::x509::x509_cert::der::{self, Decode, Encode};
 use hsm_client::x509::x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlNumber, ExtendedKeyUsage, KeyUsage,
     SubjectAltName, SubjectKeyIdentifier,
 };
+use hsm_client::x509::x509_cert::request::RequestBuilder;
 use hsm_client::x509::{
     self, Certificate, CertificateAuthority, CertificateRequest, CrlReason, Profile, Validity,
 };
@@ -230,6 +233,29 @@ fn certificates_say_what_their_profile_is() {
     }
 }
 
+/// The builder of `x509-cert` takes our signer as any other. What it lets a request ask for is the profile's to grant.
+#[test]
+fn a_request_to_be_an_authority_is_not_granted() {
+    let (_home, hsm) = Home::new();
+    let session = app(&hsm);
+    let root = root(&session);
+    let key = session.create::<EcdsaP256>("asker").make().unwrap();
+    let mut builder = RequestBuilder::new("CN=Asker".parse().unwrap()).unwrap();
+    let authority = BasicConstraints {
+        ca: true,
+        path_len_constraint: None,
+    };
+    builder.add_extension(authority).unwrap();
+    let signer = key.signer().unwrap();
+    let asked = builder.build::<_, DerSignature>(&signer).unwrap();
+    let asked = CertificateRequest::from_der(&asked.to_der().unwrap()).unwrap();
+
+    let issued = block_on(root.issue(&asked, Profile::TlsClient, days(1))).unwrap();
+    assert!(!extension::<BasicConstraints>(&issued).unwrap().1.ca);
+    let opened = CertificateAuthority::open(session.as_async(), key.as_async(), issued);
+    refused(block_on(opened), ErrorKind::InvalidInput, "may not issue");
+}
+
 /// RFC 5280 section 4.1.2.2: positive, 20 bytes at most. Ours have 20, and do not repeat.
 #[test]
 fn serial_numbers_are_random() {
@@ -345,7 +371,9 @@ fn what_makes_no_sense_is_refused() {
         ErrorKind::KeyState,
         "disabled",
     );
-    admin(&hsm).logout();
+    admin(&hsm).delete_user("app").unwrap();
+    let list = root.revocation_list(1, Duration::from_secs(60), []);
+    refused(block_on(list), ErrorKind::Unauthenticated, "");
 }
 
 fn issuing_version(key: &hsm_client::blocking::Key<EcdsaP256>) -> hsm_client::VersionId {

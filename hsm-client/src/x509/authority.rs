@@ -148,14 +148,21 @@ impl<A: SignatureKind> CertificateAuthority<A> {
     ///
     /// # Errors
     ///
-    /// As [`Key::sign`].
+    /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) if the authority's certificate says that its key signs no such
+    /// lists. Otherwise as [`Key::sign`].
     pub async fn revocation_list(
         &self,
         number: u64,
         lasts: Duration,
         revoked: impl IntoIterator<Item = RevokedCert>,
     ) -> Result<CertificateList> {
-        let issuer = self.certificate.tbs_certificate().subject();
+        let tbs = self.certificate.tbs_certificate();
+        let issuer = tbs.subject();
+        if extension::<KeyUsage>(tbs)?.is_some_and(|usage| !usage.crl_sign()) {
+            return Err(invalid(format!(
+                "the certificate of {issuer} says that its key signs no revocation lists"
+            )));
+        }
         let number = CrlNumber(Uint::new(&number.to_be_bytes()).map_err(unencodable)?);
         let authority = AuthorityKeyIdentifier {
             key_identifier: Some(self.key_id.0.clone()),
