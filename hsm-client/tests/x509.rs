@@ -245,7 +245,7 @@ fn a_request_to_be_an_authority_is_not_granted() {
         ca: true,
         path_len_constraint: None,
     };
-    builder.add_extension(authority).unwrap();
+    builder.add_extension(&authority).unwrap();
     let signer = key.signer().unwrap();
     let asked = builder.build::<_, DerSignature>(&signer).unwrap();
     let asked = CertificateRequest::from_der(&asked.to_der().unwrap()).unwrap();
