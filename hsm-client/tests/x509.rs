@@ -369,7 +369,7 @@ fn what_makes_no_sense_is_refused() {
     refused(
         block_on(root.issue(&nameless, Profile::TlsClient, days(1))),
         ErrorKind::KeyState,
-        "disabled",
+        "suspended",
     );
     admin(&hsm).delete_user("app").unwrap();
     let list = root.revocation_list(1, Duration::from_secs(60), []);
