@@ -2,7 +2,7 @@
 //! with a key that never leaves the HSM.
 //!
 //! [`Key::signer`] fetches the public half once, pins the version that is current, and gives a [`Signer`], which has the
-//! async traits. [`Signer::blocking`], or `signer` of [`blocking::Key`](crate::blocking::Key), gives a [`BlockingSigner`],
+//! async traits. [`Signer::blocking`], or `signer` of [`blocking::Key`], gives a [`BlockingSigner`],
 //! which has the others. (They are two types, as the crate makes everything that signs an asynchronous signer too, which
 //! would block an executor's thread.)
 //!
@@ -44,7 +44,7 @@
 //! | `RsaPkcs1v15Sign…` | [`rsa::pkcs1v15::Signature`] | [`rsa::pkcs1v15::VerifyingKey`] |
 //! | `MlDsa44`, `MlDsa65`, `MlDsa87` | [`ml_dsa::Signature`] | [`ml_dsa::VerifyingKey`] |
 //!
-//! All have [`Keypair`](traits::Keypair), [`Verifier`](traits::Verifier) (of the public half, without the HSM) and
+//! All have [`Keypair`](traits::Keypair), [`Verifier`] (of the public half, without the HSM) and
 //! [`DynSignatureAlgorithmIdentifier`](spki::DynSignatureAlgorithmIdentifier); all but RSA-PSS, whose parameters are no
 //! constant, [`SignatureAlgorithmIdentifier`](spki::SignatureAlgorithmIdentifier). The kinds that sign digests have
 //! `DigestSigner` and `PrehashSigner` as well, with the algorithm's own hash and no other.
@@ -63,7 +63,7 @@
 //!
 //! # Errors
 //!
-//! What the HSM refuses is a [`signature::Error`](traits::Error) whose source is the [`Error`](crate::Error): an expired or
+//! What the HSM refuses is a [`signature::Error`](traits::Error) whose source is the [`Error`]: an expired or
 //! disabled key, a role that was taken away, an HSM that is gone. `Signer::sign` panics then, as the trait says:
 //! call `try_sign`. A message has at most 16 MiB; sign the digest of what is longer.
 
