@@ -33,6 +33,7 @@
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | sign, verify and encrypt JSON Web Tokens | `jose` |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -44,6 +45,9 @@ pub mod blocking;
 mod clock;
 mod create;
 mod hsm;
+#[cfg(feature = "jose")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
+pub mod jose;
 mod key;
 mod local;
 mod open;
