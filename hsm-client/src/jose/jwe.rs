@@ -231,27 +231,16 @@ const WRAP_OVERHEAD: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use hsm_core::Jwk;
-
     use super::*;
     use crate::jose::compact::encode;
 
     /// RFC 7518 appendix C.
     #[test]
-    fn the_published_key_comes_out_of_the_published_agreement() {
-        use p256::elliptic_curve::sec1::FromEncodedPoint;
-
-        let number = |text: &str| decode("number", text).unwrap();
-        let alice = number("0_NxaRPUMQoAJt50Gz8YiTr8gRTwyEaCumd-MToTmIo");
-        let alice = p256::SecretKey::from_slice(&alice).unwrap();
-        let mut bob = Jwk::default();
-        bob.kty = "EC".into();
-        bob.crv = Some("P-256".into());
-        bob.x = Some("weNJy2HscCSM6AEDTDg04biOvhFhyyWvOHQfeF_PxMQ".into());
-        bob.y = Some("e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck".into());
-        let bob = PublicKey::from_jwk(&bob).unwrap();
-        let bob = p256::PublicKey::from_sec1_bytes(bob.as_raw()).unwrap();
-        let secret = p256::ecdh::diffie_hellman(alice.to_nonzero_scalar(), bob.as_affine());
+    fn the_published_key_comes_out_of_the_published_secret() {
+        let secret = [
+            158, 86, 217, 29, 129, 113, 53, 211, 114, 131, 66, 131, 191, 132, 38, 156, 251, 49, 110,
+            163, 218, 128, 106, 72, 246, 218, 167, 121, 140, 254, 144, 196,
+        ];
         let header = Header {
             alg: "ECDH-ES".into(),
             enc: Some("A128GCM".into()),
@@ -259,7 +248,7 @@ mod tests {
             apv: Some("Qm9i".into()),
             ..Header::default()
         };
-        let key = concat_kdf(secret.raw_secret_bytes(), "A128GCM", 16, &header).unwrap();
+        let key = concat_kdf(&secret, "A128GCM", 16, &header).unwrap();
         assert_eq!(encode(key.expose()), "VqqN6vgjbSBcIijNcacQGg");
     }
 
