@@ -50,7 +50,10 @@ async fn run() -> Outcome {
     let first = [issue(&es256, &clock).await?, issue(&eddsa, &clock).await?];
     let published = key_set(&es256, &eddsa).await?;
     verify(&published, &first)?;
-    println!("a verifier that knows {} keys took both tokens", published.keys.len());
+    println!(
+        "a verifier that knows {} keys took both tokens",
+        published.keys.len()
+    );
 
     // Rotation: the new versions are published at once, and sign only when every verifier has fetched them.
     es256.rotate().await?;
@@ -68,23 +71,42 @@ async fn run() -> Outcome {
     // Ten minutes later. This program has a clock that it can put ahead; yours waits.
     clock.put_ahead(PUBLICATION_LEAD_DEFAULT);
     let after = [issue(&es256, &clock).await?, issue(&eddsa, &clock).await?];
-    assert!(key_ids(&after)?.iter().all(|kid| published.find(kid).is_none()));
+    assert!(
+        key_ids(&after)?
+            .iter()
+            .all(|kid| published.find(kid).is_none())
+    );
     verify(&fetched, &after)?;
     verify(&fetched, &during)?;
-    println!("{} s later the new ones sign, and who fetched the set then verifies all", PUBLICATION_LEAD_DEFAULT.as_secs());
+    println!(
+        "{} s later the new ones sign, and who fetched the set then verifies all",
+        PUBLICATION_LEAD_DEFAULT.as_secs()
+    );
 
     // What is not right is refused, with the reason.
     let mut validation = Validation::new(jsonwebtoken::Algorithm::ES256);
     validation.set_audience(&["bank"]);
     let refusal = es256.verify::<Value>(&after[0], &validation).await;
-    println!("refused, as it should be: {}", refusal.err().ok_or("a token for a shop opened a bank")?);
+    println!(
+        "refused, as it should be: {}",
+        refusal.err().ok_or("a token for a shop opened a bank")?
+    );
     validation.set_audience(&[AUDIENCE]);
     let refusal = es256.verify::<Value>(&after[1], &validation).await;
-    println!("refused, as it should be: {}", refusal.err().ok_or("a token of another key was taken")?);
+    println!(
+        "refused, as it should be: {}",
+        refusal.err().ok_or("a token of another key was taken")?
+    );
 
     let folder = results()?;
-    fs::write(folder.join("jwks.json"), serde_json::to_string_pretty(&fetched)?)?;
-    fs::write(folder.join("tokens.txt"), [first, during, after].concat().join("\n"))?;
+    fs::write(
+        folder.join("jwks.json"),
+        serde_json::to_string_pretty(&fetched)?,
+    )?;
+    fs::write(
+        folder.join("tokens.txt"),
+        [first, during, after].concat().join("\n"),
+    )?;
     println!("\nnow verify the tokens without us, with PyJWT (pip install 'pyjwt[crypto]'):\n");
     println!("    python3 examples/verify_tokens.py {}", folder.display());
     Ok(())
@@ -95,13 +117,21 @@ async fn hsm_with_a_user(clock: Arc<Ahead>) -> Outcome<Session> {
     let hsm = Hsm::create("memory:", Setup::new("admin", ADMIN_PASSWORD).clock(clock)).await?;
     let admin = hsm.login("admin", ADMIN_PASSWORD).await?;
     admin.create_user("issuer", APP_PASSWORD).await?;
-    admin.assign_role(BuiltInRole::CryptoUser, "issuer", Scope::Keys).await?;
+    admin
+        .assign_role(BuiltInRole::CryptoUser, "issuer", Scope::Keys)
+        .await?;
     Ok(hsm.login("issuer", APP_PASSWORD).await?)
 }
 
-async fn issuer<A: Signing>(session: &Session, name: &str, clock: &Arc<Ahead>) -> Outcome<Issuer<A>> {
+async fn issuer<A: Signing>(
+    session: &Session,
+    name: &str,
+    clock: &Arc<Ahead>,
+) -> Outcome<Issuer<A>> {
     let key = session.create::<A>(name).await?;
-    let issuer = Issuer::builder(key).token_lifetime(LIFETIME).clock(clock.clone());
+    let issuer = Issuer::builder(key)
+        .token_lifetime(LIFETIME)
+        .clock(clock.clone());
     Ok(issuer.build()?)
 }
 
@@ -141,7 +171,12 @@ fn verify(set: &JwkSet, tokens: &[String]) -> Outcome {
 }
 
 fn key_ids(tokens: &[String]) -> Outcome<Vec<String>> {
-    let kid = |token: &String| Ok(Compact::parse(token)?.key_id().unwrap_or_default().to_owned());
+    let kid = |token: &String| {
+        Ok(Compact::parse(token)?
+            .key_id()
+            .unwrap_or_default()
+            .to_owned())
+    };
     tokens.iter().map(kid).collect()
 }
 

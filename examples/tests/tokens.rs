@@ -31,7 +31,12 @@ fn tokens_are_verified_by_another_library() {
         String::from_utf8_lossy(&check.stderr)
     );
     println!("{verified}");
-    let count = |start| verified.lines().filter(|line| line.starts_with(start)).count();
+    let count = |start| {
+        verified
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .count()
+    };
     assert_eq!((count("ES256 "), count("EdDSA ")), (3, 3));
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -39,7 +44,9 @@ fn tokens_are_verified_by_another_library() {
 /// A Python with PyJWT: the system's, or an environment of its own under the target folder.
 fn python() -> Option<PathBuf> {
     let has_it = |python: &Path| {
-        let import = Command::new(python).args(["-c", "import jwt, cryptography"]).output();
+        let import = Command::new(python)
+            .args(["-c", "import jwt, cryptography"])
+            .output();
         import.is_ok_and(|import| import.status.success())
     };
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pyjwt");
@@ -47,7 +54,10 @@ fn python() -> Option<PathBuf> {
     if let Some(python) = candidates.iter().find(|python| has_it(python)) {
         return Some(python.clone());
     }
-    let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&own).output();
+    let made = Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&own)
+        .output();
     let install = ["-m", "pip", "install", "--quiet", "pyjwt[crypto]==2.10.1"];
     drop(made.and_then(|_| Command::new(&candidates[1]).args(install).output()));
     if has_it(&candidates[1]) {

@@ -267,11 +267,14 @@ fn tokens_that_are_not_right_are_refused() {
     let other = world.issuer::<EcdsaP256>("other");
     refused(verify(&issuer, &world.token(&other)), NotFound, "`kid`");
     let input = format!("{header}.{payload}");
-    let forged = block_on(block_on(other.signer()).map(|_| async {
-        let key = world.session.key::<EcdsaP256>("other").await?;
-        key.sign(input.as_bytes()).await
-    })
-    .unwrap());
+    let forged = block_on(
+        block_on(other.signer())
+            .map(|_| async {
+                let key = world.session.key::<EcdsaP256>("other").await?;
+                key.sign(input.as_bytes()).await
+            })
+            .unwrap(),
+    );
     let forged = format!("{input}.{}", encode(forged.unwrap().bytes()));
     refused(verify(&issuer, &forged), CryptoFailed, "");
 
@@ -284,7 +287,11 @@ fn tokens_that_are_not_right_are_refused() {
         }
     }
     let set = block_on(issuer.jwks()).unwrap();
-    let public = block_on(block_on(world.session.key::<EcdsaP256>("tokens")).unwrap().public_key());
+    let public = block_on(
+        block_on(world.session.key::<EcdsaP256>("tokens"))
+            .unwrap()
+            .public_key(),
+    );
     let public = public.unwrap();
     for secret in [
         public.to_pem().unwrap().into_bytes(),
@@ -314,7 +321,11 @@ fn tokens_that_are_not_right_are_refused() {
         refused(verify(&issuer, &token), NotFound, "`kid`");
     }
     let token_with = headed(json!({ "alg": "ES384", "kid": kid }));
-    refused(verify(&issuer, &token_with), InvalidInput, "another algorithm");
+    refused(
+        verify(&issuer, &token_with),
+        InvalidInput,
+        "another algorithm",
+    );
     let token_with = headed(json!({ "alg": "ES256", "kid": kid, "crit": ["exp"] }));
     refused(verify(&issuer, &token_with), InvalidInput, "`crit`");
     let own_key = set.keys[0].clone();
@@ -414,20 +425,25 @@ fn an_issuer_that_could_not_work_is_not_made() {
     );
     let key = world.key::<EcdsaP256>("p256");
     let builder = Issuer::builder(key).publication_lead(VERSIONS_LIFETIME - SECOND);
-    refused(builder.build(), ErrorKind::InvalidInput, "lead time is 59 s");
+    refused(
+        builder.build(),
+        ErrorKind::InvalidInput,
+        "lead time is 59 s",
+    );
 }
 
 #[test]
 fn a_key_set_is_read_with_care() {
     let world = World::new();
     let mut set = block_on(world.issuer::<EcdsaP256>("tokens").jwks()).unwrap();
-    let verifier = |keys: Value| {
-        Verifier::new(&serde_json::from_value(json!({ "keys": keys })).unwrap())
-    };
+    let verifier =
+        |keys: Value| Verifier::new(&serde_json::from_value(json!({ "keys": keys })).unwrap());
     // What it cannot use, it leaves out; a secret among them would make HMACs right.
     let odd = json!([{ "kty": "oct", "k": "AAAA", "kid": "a", "alg": "HS256" }, { "kty": "new" }]);
     let unknown = headless_token("a");
-    let result = verifier(odd).unwrap().verify::<Value>(&unknown, &validation());
+    let result = verifier(odd)
+        .unwrap()
+        .verify::<Value>(&unknown, &validation());
     refused(result, ErrorKind::NotFound, "`kid`");
     let twice = json!([set.keys[0], set.keys[0]]);
     refused(verifier(twice), ErrorKind::InvalidInput, "same `kid`");
@@ -607,8 +623,19 @@ fn encrypted_tokens_that_are_not_right_are_refused() {
         "`enc` is none of",
     );
     refused(decrypt(vectors::ZIP), InvalidInput, "compressed");
-    for alg in ["PBES2-HS512+A256KW", "RSA1_5", "none", "A256GCMKW", "EdDSA", ""] {
-        refused(decrypt(&with("alg", json!(alg))), InvalidInput, "`alg` is none of");
+    for alg in [
+        "PBES2-HS512+A256KW",
+        "RSA1_5",
+        "none",
+        "A256GCMKW",
+        "EdDSA",
+        "",
+    ] {
+        refused(
+            decrypt(&with("alg", json!(alg))),
+            InvalidInput,
+            "`alg` is none of",
+        );
     }
     for alg in ["RSA-OAEP-256", "RSA-OAEP", "A256KW", "dir"] {
         let result = decrypt(&with("alg", json!(alg)));
@@ -618,7 +645,11 @@ fn encrypted_tokens_that_are_not_right_are_refused() {
     for enc in [json!("A128CBC-HS256"), json!("none"), Value::Null] {
         refused(decrypt(&with("enc", enc)), InvalidInput, "`enc`");
     }
-    refused(decrypt(&with("crit", json!(["exp"]))), InvalidInput, "`crit`");
+    refused(
+        decrypt(&with("crit", json!(["exp"]))),
+        InvalidInput,
+        "`crit`",
+    );
     refused(decrypt(&with("zip", json!("DEF"))), InvalidInput, "`zip`");
     refused(decrypt(&with("epk", Value::Null)), InvalidInput, "`epk`");
 
@@ -642,7 +673,11 @@ fn encrypted_tokens_that_are_not_right_are_refused() {
 
     // Two names for one text: the parties are authenticated too.
     refused(decrypt(&with("apu", json!("QQ"))), CryptoFailed, "");
-    refused(decrypt(&with("alg", json!("ECDH-ES"))), InvalidInput, "no encrypted key");
+    refused(
+        decrypt(&with("alg", json!("ECDH-ES"))),
+        InvalidInput,
+        "no encrypted key",
+    );
 
     let signed = world.token(&world.issuer::<EcdsaP256>("tokens"));
     refused(decrypt(&signed), InvalidInput, "signed, not encrypted");

@@ -180,15 +180,22 @@ const PRINTED: [&str; 49] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 76] = [
+const NO_SECRETS: [&str; 83] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "client auth::Challenge",
     "client clock::SystemClock",
+    "client compact::Compact",
+    "client issuer::Issuer",
+    "client issuer::IssuerBuilder",
     "client made::Encapsulation",
+    "client recipient::Recipient",
+    "client signer::VersionSigner",
+    "client signer::VersionVerifier",
     "client url::Address",
     "client url::Url",
+    "client verifier::Verifier",
     "core action::ActionSet",
     "core action::DataAction",
     "core algorithm::Algorithm",

@@ -52,4 +52,5 @@ fDO5iTOWxPxFMUedx7WCy8mxgDHj0aBMG6152PsM-w5E_o2B3jDbrYBKhpYA7qi3AyijnCJ7BP9rr3U8
 LuUwuIxaLVmh5X-T7kmA";
 
 /// What is encrypted in sections 5.4, 5.6 and 5.8, through SHA-256.
-pub(crate) const TEXT_SHA256: &str = "f5c3e318a8c09ba078afdf853fcbb871e91844fa444ee8764bacf5dece5bc8b4";
+pub(crate) const TEXT_SHA256: &str =
+    "f5c3e318a8c09ba078afdf853fcbb871e91844fa444ee8764bacf5dece5bc8b4";
