@@ -75,7 +75,7 @@ async fn run() -> Outcome {
     let (name, url) = &logs[0];
     println!("\nnow verify {name}'s log yourself:\n");
     println!(
-        "    cargo run -p hsm-server --bin hsm -- audit verify --url {url} --key {}",
+        "    cargo run -p hsm-server --bin hsm -- audit verify {url} --audit-key {}",
         folder.join(format!("{name}-audit-key.pem")).display()
     );
     Ok(())

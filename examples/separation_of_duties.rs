@@ -91,7 +91,7 @@ async fn run() -> Outcome {
     check_log(&url, &audit_key, log, refused)?;
     println!("\nThe HSM is gone; verify its log once more without it:\n");
     println!(
-        "    cargo run -p hsm-server --bin hsm -- audit verify --url {url} --key {}",
+        "    cargo run -p hsm-server --bin hsm -- audit verify {url} --audit-key {}",
         folder.join("audit-key.pem").display()
     );
     Ok(())

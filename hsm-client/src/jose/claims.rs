@@ -43,7 +43,7 @@ pub(super) fn check(
         )));
     }
     if let Some(subject) = &validation.sub
-        && require(claims, "sub")?.as_str() != Some(subject)
+        && require(claims, "sub")?.as_str() != Some(subject.as_str())
     {
         return Err(refused("the token is about somebody else (`sub`)"));
     }
@@ -77,7 +77,7 @@ fn require<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<&'c Value> 
         None | Some(Value::Null) => Err(refused(format!("the token lacks the claim `{name}`"))),
         Some(value) => {
             match name {
-                "exp" | "nbf" => drop(time(claims, name)?),
+                "exp" | "nbf" => time(claims, name).map(drop)?,
                 _ => drop(texts(name, value)?),
             }
             Ok(value)
@@ -93,7 +93,6 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>> {
     };
     #[expect(
         clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
         reason = "cut to the range of u64, which is meant"
     )]
     let fraction = || {

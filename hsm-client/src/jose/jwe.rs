@@ -64,7 +64,7 @@ impl Content {
 
     /// A key for one token.
     pub(super) fn new_key(self) -> Result<SecretBytes> {
-        SecretBytes::try_init_with(self.key_len(), |bytes| rand::fill(bytes)).map_err(no_random)
+        SecretBytes::try_init_with(self.key_len(), rand::fill).map_err(no_random)
     }
 
     /// Encrypts under a key that encrypts nothing else.

@@ -4,7 +4,7 @@ use hsm_core::lifecycle::State;
 use hsm_core::limits::KEY_VERSIONS_MAX;
 use hsm_core::{
     Algorithm, Ciphertext, Error, ErrorKind, KeyFamily, KeySpec, KeyType, Operation, PageRequest,
-    PublicKey, Result, SecretBytes, VersionId,
+    PublicKey, Result, SecretBytes, Usage, VersionId,
 };
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 
@@ -105,7 +105,6 @@ impl Recipient {
             iv,
             ciphertext,
             tag,
-            ..
         } = made.ciphertext();
         Ok(join(&protected, &[b"", iv, ciphertext, tag]))
     }
@@ -149,10 +148,11 @@ impl Recipient {
             let algorithm = algorithm_for(key.spec(), Operation::Encrypt, "GCM");
             let algorithm = algorithm.filter(|algorithm| algorithm.name() == content.name());
             let algorithm = algorithm.ok_or_else(|| other_algorithm(key.spec().key_type))?;
-            let mut sealed = Ciphertext::default();
-            sealed.ciphertext.clone_from(ciphertext);
-            sealed.iv.clone_from(iv);
-            sealed.tag.clone_from(tag);
+            let sealed = Ciphertext {
+                ciphertext: ciphertext.clone(),
+                iv: iv.clone(),
+                tag: tag.clone(),
+            };
             let sealed = Encrypted::new(version, sealed);
             return key
                 .decrypt(algorithm, &sealed, token.protected.as_bytes())
@@ -379,7 +379,13 @@ fn algorithm_for(spec: &KeySpec, operation: Operation, end: &str) -> Option<Algo
 }
 
 fn fits(spec: &KeySpec, algorithm: Algorithm, operation: Operation) -> bool {
-    algorithm.check(operation, spec.key_type).is_ok()
+    let used = match operation {
+        Operation::Wrap => &[Usage::WrapKey, Usage::UnwrapKey][..],
+        Operation::Encrypt => &[Usage::Encrypt, Usage::Decrypt],
+        _ => &[Usage::DeriveBits],
+    };
+    used.iter().any(|usage| spec.usages.contains(*usage))
+        && algorithm.check(operation, spec.key_type).is_ok()
         && spec.algorithm.is_none_or(|only| only == algorithm)
 }
 

@@ -126,7 +126,7 @@ pub(super) fn verify<C: DeserializeOwned>(
         )));
     }
     key.check(token.signing_input.as_bytes(), signature)?;
-    let not_json = |source| {
+    let not_json = |source: serde_json::Error| {
         invalid("the token's claims are no JSON object, or not the expected one")
             .with_source(source)
     };
