@@ -552,9 +552,9 @@ fn published_tokens_are_read_with_imported_keys() {
     block_on(async {
         let p384 = KeyMaterial::from_jwk(vectors::P384_KEY.as_bytes())?;
         world.session.import::<EcdhP384>("p384", p384).await?;
-        let wraps = octets("GZy6sIZ6wl9NJOKB-jnmVQ");
+        let wraps = octets(vectors::A128KW_KEY);
         world.session.import::<Aes128Kw>("a128kw", wraps).await?;
-        let direct = octets("XctOhJAkA-pD9Lh7ZgW_2A");
+        let direct = octets(vectors::DIRECT_KEY);
         world.session.import::<Aes128Gcm>("a128gcm", direct).await?;
         Ok::<_, Error>(())
     })

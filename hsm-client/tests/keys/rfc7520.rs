@@ -54,3 +54,9 @@ LuUwuIxaLVmh5X-T7kmA";
 /// What is encrypted in sections 5.4, 5.6 and 5.8, through SHA-256.
 pub(crate) const TEXT_SHA256: &str =
     "f5c3e318a8c09ba078afdf853fcbb871e91844fa444ee8764bacf5dece5bc8b4";
+
+/// The key of section 5.8.
+pub(crate) const A128KW_KEY: &str = "GZy6sIZ6wl9NJOKB-jnmVQ";
+
+/// The key of section 5.6.
+pub(crate) const DIRECT_KEY: &str = "XctOhJAkA-pD9Lh7ZgW_2A";
