@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     audit_frames()?;
+    jose_compact()?;
     key_backup()?;
     pkcs8_import()?;
     private_key()?;
@@ -52,6 +53,21 @@ fn private_key() -> Done {
         seed("private_key", name, fs::read(keys.join(name))?)?;
     }
     Ok(())
+}
+
+fn jose_compact() -> Done {
+    // Of RFC 7515 appendix A.5, RFC 7520 section 5.6 (without its text), and RFC 8037 appendix A.2.
+    seed("jose_compact", "none", "eyJhbGciOiJub25lIn0.e30.")?;
+    seed(
+        "jose_compact",
+        "signed",
+        "eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.e30.AAAA",
+    )?;
+    let direct =
+        "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..refa467QzzKx6QAB.AAAA.vbb32Xvllea2OtmHAdccRQ";
+    seed("jose_compact", "encrypted", direct)?;
+    let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    seed("jose_compact", "set", set)
 }
 
 fn key_backup() -> Done {

@@ -463,6 +463,12 @@ impl AnyKey {
         Key(self.0.handle().clone())
     }
 
+    /// As [`crate::AnyKey::at`].
+    #[must_use]
+    pub fn at(&self, version: VersionId) -> Self {
+        Self(self.0.at(version))
+    }
+
     /// As [`crate::AnyKey::typed`].
     ///
     /// # Errors

@@ -35,6 +35,7 @@
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
 //! | give them to code that knows the traits of the crate `signature` | [`signature`] |
 //! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
+//! | sign, verify and encrypt JSON Web Tokens | `jose` |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -46,6 +47,9 @@ pub mod blocking;
 mod clock;
 mod create;
 mod hsm;
+#[cfg(feature = "jose")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
+pub mod jose;
 mod key;
 mod local;
 mod open;
