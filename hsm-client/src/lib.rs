@@ -33,6 +33,7 @@
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -43,6 +44,9 @@ pub mod audit;
 pub mod blocking;
 mod clock;
 mod create;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub mod envelope;
 mod hsm;
 mod key;
 mod local;
