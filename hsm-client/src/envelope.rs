@@ -253,8 +253,9 @@ impl<W: Wrapping> Envelope<W> {
         let data_key = self.data_key(&header).await?;
         let keys = header.keys(data_key.secret.expose());
         let stream = keys.stream(&header.suite(), context)?;
-        let tags = segments.len().div_ceil(header.segment_len() + TAG_LEN) * TAG_LEN;
-        let len = segments.len().saturating_sub(tags);
+        let sealed_len = header.segment_len() + TAG_LEN;
+        let (full, last) = (segments.len() / sealed_len, segments.len() % sealed_len);
+        let len = full * header.segment_len() + last.saturating_sub(TAG_LEN);
         let mut decryptor = Decryptor::for_at_most(segments.len(), &header, stream, segments);
         SecretBytes::try_init_with(len, |out| {
             let mut rest = out;

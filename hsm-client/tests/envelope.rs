@@ -67,10 +67,16 @@ fn every_key_that_wraps_will_do() {
         let (header, _) = Header::split(&sealed).unwrap();
         assert_eq!(header.wrapping(), W::ALGORITHM);
         assert!(header.to_bytes().len() <= HEADER_LEN_MAX);
-        assert_eq!(envelope.open(&sealed, CONTEXT).unwrap().expose(), b"plaintext");
+        assert_eq!(
+            envelope.open(&sealed, CONTEXT).unwrap().expose(),
+            b"plaintext"
+        );
         kek.rotate().unwrap();
         let sealed = envelope.rewrap(&sealed).unwrap();
-        assert_eq!(envelope.open(&sealed, CONTEXT).unwrap().expose(), b"plaintext");
+        assert_eq!(
+            envelope.open(&sealed, CONTEXT).unwrap().expose(),
+            b"plaintext"
+        );
     }
     let world = World::new();
     check::<Aes128Kw>(&world, "aes-128-kw");
@@ -132,7 +138,11 @@ fn what_is_extended_or_reordered_is_refused() {
     assert_eq!(segments.len(), 4);
     let order = |order: &[usize]| {
         let chosen = order.iter().map(|at| segments[*at]);
-        [&header[..]].into_iter().chain(chosen).collect::<Vec<_>>().concat()
+        [&header[..]]
+            .into_iter()
+            .chain(chosen)
+            .collect::<Vec<_>>()
+            .concat()
     };
     world.accepts(&order(&[0, 1, 2, 3]));
     for wrong in [
@@ -194,9 +204,14 @@ fn another_key_does_not_open_it() {
     let world = World::new();
     let sealed = world.short(10);
     let other = world.session.create::<Aes256Kwp>("other").make().unwrap();
-    let error = Envelope::new(&world.session, &other).open(&sealed, CONTEXT).unwrap_err();
+    let error = Envelope::new(&world.session, &other)
+        .open(&sealed, CONTEXT)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.message().contains("`kek`") && error.message().contains("`other`"), "{error}");
+    assert!(
+        error.message().contains("`kek`") && error.message().contains("`other`"),
+        "{error}"
+    );
 
     // Of the same name, in another HSM.
     let stranger = World::new();
@@ -214,11 +229,17 @@ fn a_data_key_that_was_swapped_is_found_out() {
     let (old, new) = (wrapped(&sealed), wrapped(&other));
     assert_ne!(old, new);
     let mut swapped = sealed.clone();
-    let at = sealed.windows(old.len()).position(|bytes| bytes == old).unwrap();
+    let at = sealed
+        .windows(old.len())
+        .position(|bytes| bytes == old)
+        .unwrap();
     swapped[at..at + new.len()].copy_from_slice(&new);
     let error = world.refuses(&swapped);
     assert_eq!(error.kind(), ErrorKind::Damaged);
-    assert!(error.message().contains("data key of other data"), "{error}");
+    assert!(
+        error.message().contains("data key of other data"),
+        "{error}"
+    );
 
     let short = world.kek.wrap(&[7; 16]).unwrap();
     assert_ne!(short.bytes().len(), old.len());
@@ -238,12 +259,24 @@ fn who_may_not_use_the_key_gets_nothing() {
     let sealed = world.short(10);
     world.admin.create_user("nobody", PASSWORD).unwrap();
     let nobody = world.hsm.login("nobody", PASSWORD).unwrap();
-    assert_eq!(nobody.key::<Aes256Kwp>("kek").unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        nobody.key::<Aes256Kwp>("kek").unwrap_err().kind(),
+        ErrorKind::Denied
+    );
 
     let envelope = world.envelope();
-    world.kek.update(AttributesUpdate::new().event(Event::Suspend)).unwrap();
-    assert_eq!(envelope.seal(b"", b"").unwrap_err().kind(), ErrorKind::KeyState);
-    assert_eq!(envelope.open(&sealed, CONTEXT).unwrap_err().kind(), ErrorKind::KeyState);
+    world
+        .kek
+        .update(AttributesUpdate::new().event(Event::Suspend))
+        .unwrap();
+    assert_eq!(
+        envelope.seal(b"", b"").unwrap_err().kind(),
+        ErrorKind::KeyState
+    );
+    assert_eq!(
+        envelope.open(&sealed, CONTEXT).unwrap_err().kind(),
+        ErrorKind::KeyState
+    );
     let error = envelope.encrypt_to(Vec::new(), b"").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyState);
 }
@@ -261,7 +294,17 @@ fn a_context_has_a_limit_and_segments_have_two() {
     ] {
         assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     }
-    for len in [0, 1, 32, 63, 65, 1000, SEGMENT_LEN_MAX + 1, 2 * SEGMENT_LEN_MAX, usize::MAX] {
+    for len in [
+        0,
+        1,
+        32,
+        63,
+        65,
+        1000,
+        SEGMENT_LEN_MAX + 1,
+        2 * SEGMENT_LEN_MAX,
+        usize::MAX,
+    ] {
         let error = world.envelope().with_segment_len(len).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
@@ -280,12 +323,17 @@ fn a_file_comes_back_and_only_when_it_is_whole() {
     let envelope = world.envelope();
     let output = File::create(path("sealed")).unwrap();
     let mut encryptor = envelope.encrypt_to(output, CONTEXT).unwrap();
-    let len = encryptor.copy_from(&mut File::open(path("plain")).unwrap()).unwrap();
+    let len = encryptor
+        .copy_from(&mut File::open(path("plain")).unwrap())
+        .unwrap();
     assert_eq!(len, 1_000_000);
     encryptor.finish().unwrap();
 
     let open = |name: &str| envelope.decrypt_from(File::open(path(name)).unwrap(), CONTEXT);
-    assert_eq!(open("sealed").unwrap().into_file(path("opened")).unwrap(), 1_000_000);
+    assert_eq!(
+        open("sealed").unwrap().into_file(path("opened")).unwrap(),
+        1_000_000
+    );
     assert!(fs::read(path("opened")).unwrap() == plaintext);
 
     let sealed = fs::read(path("sealed")).unwrap();
@@ -351,7 +399,11 @@ fn what_could_not_be_written_is_not_continued() {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
             let len = data.len().min(self.0);
             self.0 -= len;
-            if len == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(len) }
+            if len == 0 {
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                Ok(len)
+            }
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -364,8 +416,21 @@ fn what_could_not_be_written_is_not_continued() {
     let mut encryptor = envelope.encrypt_to(Full(300), CONTEXT).unwrap();
     let error = encryptor.write_all(&pattern(1000)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(encryptor.write_all(&pattern(1000)).unwrap_err().to_string().contains("before"));
-    assert!(encryptor.finish().map(drop).unwrap_err().to_string().contains("before"));
+    assert!(
+        encryptor
+            .write_all(&pattern(1000))
+            .unwrap_err()
+            .to_string()
+            .contains("before")
+    );
+    assert!(
+        encryptor
+            .finish()
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+            .contains("before")
+    );
 }
 
 proptest! {
@@ -429,16 +494,25 @@ fn rotation_leaves_the_data_and_needs_the_old_version_no_more() {
     let envelope = world.envelope();
     envelope.open(&sealed, CONTEXT).unwrap();
     let rewrapped = envelope.rewrap(&sealed).unwrap();
-    let ((old_header, old_rest), (header, rest)) =
-        (Header::split(&sealed).unwrap(), Header::split(&rewrapped).unwrap());
+    let ((old_header, old_rest), (header, rest)) = (
+        Header::split(&sealed).unwrap(),
+        Header::split(&rewrapped).unwrap(),
+    );
     assert_eq!(old_rest, rest);
     assert_eq!(header.key_version(), new);
     assert_eq!(sealed.len(), rewrapped.len());
     assert_ne!(old_header.wrapped(), header.wrapped());
 
-    world.kek.at(old).update(AttributesUpdate::new().event(Event::Suspend)).unwrap();
+    world
+        .kek
+        .at(old)
+        .update(AttributesUpdate::new().event(Event::Suspend))
+        .unwrap();
     let envelope = world.envelope();
-    assert_eq!(envelope.open(&sealed, CONTEXT).unwrap_err().kind(), ErrorKind::KeyState);
+    assert_eq!(
+        envelope.open(&sealed, CONTEXT).unwrap_err().kind(),
+        ErrorKind::KeyState
+    );
     let opened = envelope.open(&rewrapped, CONTEXT).unwrap();
     assert_eq!(opened.expose(), pattern(3 * SHORT + 5));
 
@@ -476,14 +550,21 @@ fn a_file_gets_a_new_header_in_place() {
     }
     // Interrupted while the old header was saved, or left behind by another file.
     let other = world.short(77);
-    for left in [&old[..40], b"", &Header::split(&other).unwrap().0.to_bytes()] {
+    for left in [
+        &old[..40],
+        b"",
+        &Header::split(&other).unwrap().0.to_bytes(),
+    ] {
         fs::write(&saved, left).unwrap();
         fs::write(&path, &sealed).unwrap();
         world.envelope().rewrap_file(&path).unwrap();
         assert!(fs::read(&path).unwrap() == rewrapped);
         assert!(!saved.exists());
     }
-    let error = world.envelope().rewrap_file(folder.path().join("none")).unwrap_err();
+    let error = world
+        .envelope()
+        .rewrap_file(folder.path().join("none"))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StoreFailed);
 }
 
@@ -493,12 +574,22 @@ fn a_file_moves_to_a_key_of_another_kind() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sealed");
     fs::write(&path, world.short(1000)).unwrap();
-    let rsa = world.session.create::<RsaOaep3072>("archive").make().unwrap();
+    let rsa = world
+        .session
+        .create::<RsaOaep3072>("archive")
+        .make()
+        .unwrap();
     let archive = Envelope::new(&world.session, &rsa);
     archive.adopt_file(&world.envelope(), &path).unwrap();
     let sealed = fs::read(&path).unwrap();
-    assert_eq!(archive.open(&sealed, CONTEXT).unwrap().expose(), pattern(1000));
-    assert_eq!(Header::split(&sealed).unwrap().0.key_name().as_str(), "archive");
+    assert_eq!(
+        archive.open(&sealed, CONTEXT).unwrap().expose(),
+        pattern(1000)
+    );
+    assert_eq!(
+        Header::split(&sealed).unwrap().0.key_name().as_str(),
+        "archive"
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let error = world.refuses(&sealed);
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -511,7 +602,10 @@ fn a_data_key_is_for_so_many_values_and_for_so_long() {
     let world = World::new();
     let clock = Arc::<ManualClock>::default();
     let limits = CacheLimits::new().uses(10).age(Duration::from_secs(60));
-    let envelope = world.envelope().with_cache(limits).with_clock(clock.clone());
+    let envelope = world
+        .envelope()
+        .with_cache(limits)
+        .with_clock(clock.clone());
     let seal = |count: usize| {
         let sealed = (0..count).map(|_| envelope.seal(b"row", CONTEXT).unwrap());
         let wrapped = sealed.map(|row| Header::split(&row).unwrap().0.wrapped().clone());
@@ -533,12 +627,15 @@ fn a_data_key_is_for_so_many_values_and_for_so_long() {
     assert_ne!(next, young);
     envelope.forget();
     assert_ne!(seal(1), next);
-    assert_eq!(distinct(&{
-        let none = world.envelope().with_cache(CacheLimits::none());
-        let rows = (0..5).map(|_| none.seal(b"row", CONTEXT).unwrap());
-        let wrapped = rows.map(|row| Header::split(&row).unwrap().0.wrapped().clone());
-        wrapped.collect::<Vec<_>>()
-    }), 5);
+    assert_eq!(
+        distinct(&{
+            let none = world.envelope().with_cache(CacheLimits::none());
+            let rows = (0..5).map(|_| none.seal(b"row", CONTEXT).unwrap());
+            let wrapped = rows.map(|row| Header::split(&row).unwrap().0.wrapped().clone());
+            wrapped.collect::<Vec<_>>()
+        }),
+        5
+    );
 }
 
 #[test]
@@ -546,19 +643,31 @@ fn a_key_that_was_disabled_goes_on_for_the_age_at_most() {
     let world = World::new();
     let clock = Arc::<ManualClock>::default();
     let limits = CacheLimits::new().keys(2).age(Duration::from_secs(60));
-    let envelope = world.envelope().with_cache(limits).with_clock(clock.clone());
+    let envelope = world
+        .envelope()
+        .with_cache(limits)
+        .with_clock(clock.clone());
     let rows = [world.short(1), world.short(2), world.short(3)];
     for row in &rows {
         envelope.open(row, CONTEXT).unwrap();
     }
-    world.kek.update(AttributesUpdate::new().event(Event::Suspend)).unwrap();
+    world
+        .kek
+        .update(AttributesUpdate::new().event(Event::Suspend))
+        .unwrap();
     // Two were kept, the first is gone.
     envelope.open(&rows[2], CONTEXT).unwrap();
     envelope.open(&rows[1], CONTEXT).unwrap();
-    assert_eq!(envelope.open(&rows[0], CONTEXT).unwrap_err().kind(), ErrorKind::KeyState);
+    assert_eq!(
+        envelope.open(&rows[0], CONTEXT).unwrap_err().kind(),
+        ErrorKind::KeyState
+    );
     clock.advance(Duration::from_secs(60));
     for row in &rows {
-        assert_eq!(envelope.open(row, CONTEXT).unwrap_err().kind(), ErrorKind::KeyState);
+        assert_eq!(
+            envelope.open(row, CONTEXT).unwrap_err().kind(),
+            ErrorKind::KeyState
+        );
     }
 }
 
@@ -580,7 +689,9 @@ impl World {
         let hsm = Hsm::create("memory:", Setup::new("admin", PASSWORD)).unwrap();
         let admin = hsm.login("admin", PASSWORD).unwrap();
         admin.create_user("app", PASSWORD).unwrap();
-        admin.assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys).unwrap();
+        admin
+            .assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys)
+            .unwrap();
         let session = hsm.login("app", PASSWORD).unwrap();
         let kek = session.create::<Aes256Kwp>("kek").make().unwrap();
         Self {

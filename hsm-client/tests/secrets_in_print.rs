@@ -47,6 +47,7 @@ fn nothing_that_is_printed_has_a_secret() {
     client(&mut printed, folder.path()).unwrap();
     blocking(&mut printed).unwrap();
     remote(&mut printed).unwrap();
+    envelope(&mut printed).unwrap();
     files(folder.path());
 
     let expected: BTreeSet<_> = PRINTED.into_iter().collect();
@@ -127,13 +128,17 @@ fn the_search_finds_every_form() {
 }
 
 /// Types whose values are printed below with secrets in them or near them.
-const PRINTED: [&str; 49] = [
+const PRINTED: [&str; 53] = [
     "backend-soft device::SoftDevice",
     "backend-soft protector::Protector",
     "backend-soft protector::ProtectorFile",
     "client audit::Record",
     "client audit::Report",
     "client auth::AccessToken",
+    "client envelope::Envelope",
+    "client header::Header",
+    "client stream::Decryptor",
+    "client stream::Encryptor",
     "client blocking::AnyKey",
     "client blocking::CreateKey",
     "client blocking::Hsm",
@@ -180,11 +185,12 @@ const PRINTED: [&str; 49] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 76] = [
+const NO_SECRETS: [&str; 77] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "client auth::Challenge",
+    "client cache::CacheLimits",
     "client clock::SystemClock",
     "client made::Encapsulation",
     "client url::Address",
@@ -621,6 +627,31 @@ fn blocking(printed: &mut Printed) -> Result<()> {
     printed.debug("client blocking::AnyKey", &app.any_key("gcm")?);
     printed.debug("client blocking::Session", &app);
     printed.debug("client blocking::Hsm", &hsm);
+    Ok(())
+}
+
+/// Encrypted data on its way in and out.
+fn envelope(printed: &mut Printed) -> Result<()> {
+    use std::io::{Read, Write};
+
+    use hsm_client::blocking::{Envelope, Hsm};
+    let hsm = Hsm::create("memory:", Setup::new("admin", PASSWORD))?;
+    let admin = hsm.login("admin", PASSWORD)?;
+    admin.assign_role(BuiltInRole::CryptoUser, "admin", Scope::Keys)?;
+    let kek = admin.import::<Aes256Kwp>("kek", secret()).make()?;
+    let envelope = Envelope::new(&admin, &kek);
+    let mut encryptor = envelope.encrypt_to(Vec::new(), PLAINTEXT)?;
+    encryptor.write_all(PLAINTEXT).unwrap();
+    printed.debug("client stream::Encryptor", &encryptor);
+    let mut sealed = encryptor.finish().unwrap();
+    let mut decryptor = envelope.decrypt_from(&sealed[..], PLAINTEXT)?;
+    decryptor.read_exact(&mut [0; 1]).unwrap();
+    printed.debug("client stream::Decryptor", &decryptor);
+    let (header, _) = hsm_client::envelope::Header::split(&sealed)?;
+    printed.debug("client header::Header", &header);
+    printed.debug("client envelope::Envelope", &envelope);
+    *sealed.last_mut().unwrap() ^= 1;
+    printed.error(&envelope.open(&sealed, PLAINTEXT).unwrap_err());
     Ok(())
 }
 

@@ -58,6 +58,7 @@ impl<W: Write> Encryptor<W> {
     /// Those of `input` and of the output; and [`LimitExceeded`](ErrorKind::LimitExceeded) after 2³² segments.
     pub fn copy_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<u64> {
         let mut total = 0;
+        self.check()?;
         loop {
             let read = match input.read(self.space()) {
                 Ok(0) => return Ok(total),
@@ -99,13 +100,19 @@ impl<W: Write> Encryptor<W> {
         Ok(())
     }
 
-    fn write_segment(&mut self, place: Place) -> io::Result<()> {
-        // What was half written cannot be continued.
-        if std::mem::replace(&mut self.broken, true) {
+    /// What was half written cannot be continued.
+    fn check(&self) -> io::Result<()> {
+        if self.broken {
             return Err(io::Error::other(
                 "writing the encrypted data failed before, and cannot go on",
             ));
         }
+        Ok(())
+    }
+
+    fn write_segment(&mut self, place: Place) -> io::Result<()> {
+        self.check()?;
+        self.broken = true;
         self.stream
             .encrypt(place, &mut self.buffer)
             .map_err(io_error)?;
@@ -120,6 +127,7 @@ impl<W: Write> Encryptor<W> {
 
 impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check()?;
         let space = self.space();
         let len = space.len().min(data.len());
         space[..len].copy_from_slice(&data[..len]);
