@@ -54,6 +54,12 @@ macro_rules! forward {
     };
 }
 
+#[cfg(feature = "aead")]
+mod envelope;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub use envelope::Envelope;
+
 /// As [`crate::Hsm`].
 #[derive(Clone, Debug)]
 pub struct Hsm(crate::Hsm);

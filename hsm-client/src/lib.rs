@@ -36,6 +36,7 @@
 //! | give them to code that knows the traits of the crate `signature` | [`signature`] |
 //! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
 //! | sign, verify and encrypt JSON Web Tokens | `jose` |
+//! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -46,6 +47,9 @@ pub mod audit;
 pub mod blocking;
 mod clock;
 mod create;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub mod envelope;
 mod hsm;
 #[cfg(feature = "jose")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jose")))]

@@ -47,6 +47,7 @@ fn nothing_that_is_printed_has_a_secret() {
     client(&mut printed, folder.path()).unwrap();
     blocking(&mut printed).unwrap();
     remote(&mut printed).unwrap();
+    envelope(&mut printed).unwrap();
     files(folder.path());
 
     let expected: BTreeSet<_> = PRINTED.iter().copied().collect();
@@ -141,6 +142,8 @@ const PRINTED: &[&str] = &[
     "client blocking::Key",
     "client blocking::Session",
     "client create::CreateKey",
+    "client envelope::Envelope",
+    "client header::Header",
     "client hsm::Hsm",
     "client hsm::OpenOptions",
     "client hsm::Setup",
@@ -154,6 +157,8 @@ const PRINTED: &[&str] = &[
     "client sources::ClientCredentials",
     "client sources::ManagedIdentity",
     "client sources::StaticToken",
+    "client stream::Decryptor",
+    "client stream::Encryptor",
     "core chain::Frame",
     "core device::Ciphertext",
     "core device::CiphertextRef",
@@ -188,6 +193,7 @@ const NO_SECRETS: &[&str] = &[
     "backend-soft options::SoftDeviceOptions",
     "client auth::Challenge",
     "client authority::CertificateAuthority",
+    "client cache::CacheLimits",
     "client clock::SystemClock",
     "client compact::Compact",
     "client issuer::Issuer",
@@ -637,6 +643,31 @@ fn blocking(printed: &mut Printed) -> Result<()> {
     printed.debug("client blocking::AnyKey", &app.any_key("gcm")?);
     printed.debug("client blocking::Session", &app);
     printed.debug("client blocking::Hsm", &hsm);
+    Ok(())
+}
+
+/// Encrypted data on its way in and out.
+fn envelope(printed: &mut Printed) -> Result<()> {
+    use std::io::{Read, Write};
+
+    use hsm_client::blocking::{Envelope, Hsm};
+    let hsm = Hsm::create("memory:", Setup::new("admin", PASSWORD))?;
+    let admin = hsm.login("admin", PASSWORD)?;
+    admin.assign_role(BuiltInRole::CryptoUser, "admin", Scope::Keys)?;
+    let kek = admin.import::<Aes256Kwp>("kek", secret()).make()?;
+    let envelope = Envelope::new(&admin, &kek);
+    let mut encryptor = envelope.encrypt_to(Vec::new(), PLAINTEXT)?;
+    encryptor.write_all(PLAINTEXT).unwrap();
+    printed.debug("client stream::Encryptor", &encryptor);
+    let mut sealed = encryptor.finish().unwrap();
+    let mut decryptor = envelope.decrypt_from(&sealed[..], PLAINTEXT)?;
+    decryptor.read_exact(&mut [0; 1]).unwrap();
+    printed.debug("client stream::Decryptor", &decryptor);
+    let (header, _) = hsm_client::envelope::Header::split(&sealed)?;
+    printed.debug("client header::Header", &header);
+    printed.debug("client envelope::Envelope", &envelope);
+    *sealed.last_mut().unwrap() ^= 1;
+    printed.error(&envelope.open(&sealed, PLAINTEXT).unwrap_err());
     Ok(())
 }
 
