@@ -30,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+mod boot_state;
 mod capability;
 mod command;
 mod device;
