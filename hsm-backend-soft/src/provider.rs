@@ -18,7 +18,7 @@ use hsm_core::{
     KeyType, PublicKey, Result, SecretBytes, SignInput, Usages,
 };
 
-use crate::error::{invalid, unsupported};
+use crate::error::unsupported;
 use crate::memory::Depth;
 
 /// An implementation of every primitive.
