@@ -213,7 +213,7 @@ impl Device for SoftDevice {
 
     async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
         self.core.health.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         let (provider, key_type) = (self.core.provider, spec.key_type);
         let depth = provider.depth(key_type);
         let made = if key_type.info().family == KeyFamily::Rsa {
@@ -234,7 +234,7 @@ impl Device for SoftDevice {
         binding: &Binding,
     ) -> Result<NewKey> {
         self.core.health.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         let depth = self.core.provider.depth(spec.key_type);
         wiping_stack(depth, || self.core.import(material.expose(), spec, binding))
     }

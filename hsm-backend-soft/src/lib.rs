@@ -73,7 +73,6 @@
 
 mod device;
 mod error;
-mod header;
 mod health;
 mod loaded;
 mod memory;

@@ -33,7 +33,7 @@ pub struct TpmCounter {
     worker: Arc<Worker>,
     place: Place,
     /// The file, locked by who counts. Within the process one at a time has it.
-    turn: async_lock::Mutex<Arc<File>>,
+    turn: Arc<async_lock::Mutex<Arc<File>>>,
 }
 
 impl TpmCounter {
@@ -92,7 +92,7 @@ impl TpmCounter {
         Self {
             worker,
             place,
-            turn: async_lock::Mutex::new(Arc::new(file)),
+            turn: Arc::new(async_lock::Mutex::new(Arc::new(file))),
         }
     }
 
@@ -132,11 +132,11 @@ impl MonotonicCounter for TpmCounter {
     }
 
     async fn advance(&self, to: u64) -> Result<()> {
-        let file = self.turn.lock().await;
-        let locked = Locked::wait(file.clone()).await?;
-        // Goes with the call: one that was given up still has its turn.
+        let turn = self.turn.lock_arc().await;
+        let locked = Locked::wait(turn.clone()).await?;
         let advance = move |tpm: &mut Tpm, place: &Place| {
-            let _held = &locked;
+            // They go with the call: one that was given up still has its turn.
+            let _held = (&locked, &turn);
             let mut value = read(tpm, place)?;
             if to.saturating_sub(value) > COUNTER_AHEAD_MAX {
                 return Err(too_far(value, to).into());

@@ -112,6 +112,7 @@ impl TpmDevice {
                 root_name: tpm.root_name()?,
                 alive: AtomicBool::new(true),
                 next_number: AtomicU64::new(0),
+                sequence: async_lock::Mutex::default(),
                 worker: Arc::new(Worker::start(tpm)?),
             }),
         })
@@ -127,7 +128,7 @@ impl Device for TpmDevice {
 
     async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
         self.core.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         let (spec, auth) = (*spec, Auth::new(spec, binding));
         let create = move |tpm: &mut Tpm| tpm.run(|tpm| operations::create(tpm, &spec, auth));
         new_key(&self.core.worker.run(create).await?)
@@ -139,12 +140,7 @@ impl Device for TpmDevice {
         spec: &KeySpec,
         binding: &Binding,
     ) -> Result<NewKey> {
-        self.core.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
-        let (spec, auth) = (*spec, Auth::new(spec, binding));
-        let import =
-            move |tpm: &mut Tpm| tpm.run(|tpm| operations::import(tpm, &material, &spec, auth));
-        new_key(&self.core.worker.run(import).await?)
+        self.core.import(material, spec, binding).await
     }
 
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
@@ -211,6 +207,8 @@ pub(crate) struct Core {
     root_name: RootName,
     alive: AtomicBool,
     next_number: AtomicU64,
+    /// Held by the one who has a MAC in pieces: each takes a place in the TPM, and there are few.
+    pub(crate) sequence: async_lock::Mutex<()>,
 }
 
 impl Core {
@@ -222,10 +220,30 @@ impl Core {
         Err(failed("the device was closed or zeroized"))
     }
 
+    /// Takes a key that is in clear.
+    pub(crate) async fn import(
+        &self,
+        material: SecretBytes,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey> {
+        self.check()?;
+        self.capabilities.check_spec(spec)?;
+        let (spec, auth) = (*spec, Auth::new(spec, binding));
+        let import =
+            move |tpm: &mut Tpm| tpm.run(|tpm| operations::import(tpm, &material, &spec, auth));
+        new_key(&self.worker.run(import).await?)
+    }
+
+    /// A number that no key and no sequence of this device ever had.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
     async fn load(self: &Arc<Self>, sealed: &SealedKey, binding: &Binding) -> Result<TpmKey> {
         self.check()?;
         let blob = Blob::open(sealed, binding)?;
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let key = TpmKey::new(Key { number, blob }, self.clone())?;
         key.run(operations::check).await?;
         Ok(key)

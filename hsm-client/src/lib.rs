@@ -78,6 +78,6 @@ pub use hsm_core::policy::{
 pub use hsm_core::{
     Algorithm, Attributes, AttributesUpdate, Ciphertext, Clock, Credentials, EngineStatus, Error,
     ErrorKind, KeyInfo, KeyName, KeyRef, KeySpec, KeyType, Page, PageRequest, PartitionInfo,
-    Principal, PublicKey, Result, SecretBytes, Settings, SettingsUpdate, SignInput, Tags,
-    Timestamp, TokenInfo, TokenName, Usage, Usages, UserInfo, UserUpdate, VersionId,
+    PcrSelection, Principal, PublicKey, Result, SecretBytes, Settings, SettingsUpdate, SignInput,
+    Tags, Timestamp, TokenInfo, TokenName, Usage, Usages, UserInfo, UserUpdate, VersionId,
 };

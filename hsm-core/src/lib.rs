@@ -72,8 +72,8 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use key::{
-    Attributes, AttributesUpdate, Binding, Jwk, KeyName, KeyRef, KeySpec, Origin, PublicKey,
-    SealedKey, Tags, Usage, Usages, VersionId,
+    Attributes, AttributesUpdate, Binding, Jwk, KeyName, KeyRef, KeySpec, Origin, PcrSelection,
+    PublicKey, SealedKey, Tags, Usage, Usages, VersionId,
 };
 pub use request::{
     Deletion, IfTaken, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Recovery,
