@@ -65,14 +65,21 @@ impl Hsm {
     /// | URL | what |
     /// |---|---|
     /// | `soft:PATH` | the software device, with everything in the folder `PATH`, which is made |
+    /// | `tpm:/dev/tpmrm0`, `tpm:/dev/tpmrm0?folder=PATH` | keys that live in the TPM, with the rest in the folder `PATH` or in [a default one](crate::TpmAddress::folder_or_default), with the feature `tpm` |
+    /// | `tpm://HOST:PORT`, `tpm://HOST:PORT?folder=PATH` | the same with a simulator: for tests |
     /// | `memory:` | the software device, and nothing on disk: for tests |
     ///
     /// The folder appears when it is complete: a process that dies meanwhile leaves none.
     ///
+    /// The TPM is believed to be one, and the name of its root key is written down: no other opens the HSM from then on.
+    ///
     /// # Errors
     ///
     /// [`Conflict`](ErrorKind::Conflict) if something is at `PATH` already, [`InvalidInput`](ErrorKind::InvalidInput) for a
-    /// URL or setup that is not right, [`StoreFailed`](ErrorKind::StoreFailed) if the folder cannot be written.
+    /// URL or setup that is not right, such as a passphrase for keys that live in a TPM,
+    /// [`StoreFailed`](ErrorKind::StoreFailed) if the folder cannot be written, [`Unreachable`](ErrorKind::Unreachable) if
+    /// there is no TPM, [`Denied`](ErrorKind::Denied) if its owner must prepare it first,
+    /// [`Unsupported`](ErrorKind::Unsupported) without the feature.
     pub async fn create(url: &str, setup: Setup) -> Result<Self> {
         let (local, requests) = open::create(url, setup).await?;
         Ok(Self::local(local, requests))
@@ -83,6 +90,7 @@ impl Hsm {
     /// | URL | what |
     /// |---|---|
     /// | `soft:PATH` | the software device in the folder `PATH` |
+    /// | `tpm:/dev/tpmrm0`, … | keys that live in a TPM, as they were [made](Self::create), with the feature `tpm` |
     /// | `https://HOST`, `https://HOST:PORT` | an HSM behind a server, with the feature `remote` |
     /// | `unix:PATH` | the same over a Unix socket of this machine |
     ///
@@ -92,7 +100,9 @@ impl Hsm {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no HSM, [`Unauthenticated`](ErrorKind::Unauthenticated) if it needs a
     /// passphrase or another key file, [`Damaged`](ErrorKind::Damaged) if it was tampered with,
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a URL or file of certificates that is none.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a URL or file of certificates that is none, and for options that this
+    /// kind of HSM has no use for, [`DeviceFailed`](ErrorKind::DeviceFailed) if the TPM is another than the one that it was
+    /// made with, or was cleared since, [`Unreachable`](ErrorKind::Unreachable) if there is no TPM.
     pub async fn open(url: &str) -> Result<Self> {
         Self::open_with(url, OpenOptions::new()).await
     }
@@ -305,7 +315,8 @@ pub struct OpenOptions {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) maintenance: Maintain,
     pub(crate) danger_accept_clock: bool,
-    pub(crate) device: SoftDeviceOptions,
+    /// `None` where nothing was said.
+    pub(crate) device: Option<SoftDeviceOptions>,
     #[cfg(feature = "remote")]
     pub(crate) remote: crate::remote::RemoteOptions,
 }
@@ -336,7 +347,7 @@ impl OpenOptions {
             clock: Arc::new(SystemClock),
             maintenance: Maintain::InBackground,
             danger_accept_clock: false,
-            device: SoftDevice::options(CryptoProvider::AwsLc),
+            device: None,
             #[cfg(feature = "remote")]
             remote: crate::remote::RemoteOptions::default(),
         }
@@ -368,8 +379,32 @@ impl OpenOptions {
     /// let options = OpenOptions::new().device(SoftDevice::options(CryptoProvider::AwsLc).approved_only());
     /// ```
     pub fn device(mut self, device: SoftDeviceOptions) -> Self {
-        self.device = device;
+        self.device = Some(device);
         self
+    }
+
+    /// How the software device is built, which is over AWS-LC where nothing was said.
+    pub(crate) fn soft_device(&self) -> SoftDeviceOptions {
+        let built_in = || SoftDevice::options(CryptoProvider::AwsLc);
+        self.device.clone().unwrap_or_else(built_in)
+    }
+
+    /// Checks that nothing was said that is about software.
+    #[cfg(feature = "tpm")]
+    pub(crate) fn check_for_tpm(&self) -> Result<()> {
+        let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidInput, message));
+        match (&self.unlock, &self.device) {
+            (Unlock::KeyFile(_), _) => invalid(
+                "an HSM whose keys live in a TPM rests under the TPM, and not under a key file: leave it out",
+            ),
+            (Unlock::Passphrase(_), _) => invalid(
+                "an HSM whose keys live in a TPM rests under the TPM, and not under a passphrase: leave it out",
+            ),
+            (_, Some(_)) => invalid(
+                "options of the software device, such as its FIPS mode, are not for an HSM whose keys live in a TPM: leave them out",
+            ),
+            (Unlock::OwnKeyFile, None) => Ok(()),
+        }
     }
 
     /// Opens an HSM that was changed while the clock was more than

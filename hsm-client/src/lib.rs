@@ -28,6 +28,7 @@
 //! | to | see |
 //! |---|---|
 //! | make or open an HSM | [`Hsm`], [`Setup`], [`OpenOptions`] |
+//! | make or open one whose keys live in a TPM | [`Hsm::create`] and [`Hsm::open`] of `tpm:…`, [`TpmAddress`] |
 //! | open one behind a server | [`Hsm::open`] of `https://…` or `unix:…`, `remote` |
 //! | administer it: users, roles, settings, deleted keys | [`Session`] |
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
@@ -53,6 +54,8 @@ mod pages;
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
 mod session;
+#[cfg(feature = "tpm")]
+mod tpm;
 mod url;
 
 pub use clock::SystemClock;
@@ -60,7 +63,7 @@ pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
 pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
 pub use session::Session;
-pub use url::{Address, Url};
+pub use url::{Address, TpmAddress, Url};
 
 #[cfg(feature = "remote")]
 #[doc(no_inline)]

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hsm_backend_soft::Protector;
-use hsm_core::{Engine, Error, ErrorKind, Parts, Principal, Result, SecretBytes};
+use hsm_core::{Device, Engine, Error, ErrorKind, Parts, Principal, Result, SecretBytes};
 use hsm_store::{AuditLog, EmbeddedStore};
 
 use crate::hsm::{OpenOptions, RequestIds, Setup, Unlock};
 use crate::local::Local;
 #[cfg(feature = "remote")]
 use crate::remote::{Peer, RemoteService};
+#[cfg(feature = "tpm")]
+use crate::{tpm, url::TpmAddress};
 use crate::url::Url;
 
 /// What lies where in the folder of a software HSM.
@@ -30,6 +32,11 @@ impl Folder {
 
     pub(crate) fn audit(&self) -> PathBuf {
         self.0.join("audit")
+    }
+
+    /// The name of the TPM's root key, if the keys live in a TPM.
+    fn tpm_root(&self) -> PathBuf {
+        self.0.join("tpm.root")
     }
 
     fn domain(&self) -> PathBuf {
@@ -68,7 +75,7 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
     match url.parse()? {
         Url::Memory => {
             let parts = Parts {
-                device: Arc::new(options.device.in_memory()?),
+                device: Arc::new(options.soft_device().in_memory()?),
                 store: Arc::new(EmbeddedStore::in_memory()?),
                 audit: Arc::new(AuditLog::in_memory(clock.clone())?),
                 clock,
@@ -82,7 +89,7 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
             let protector = folder.protector(&options.unlock);
             let store = folder.store();
             let domain = folder.domain();
-            let device = options.device.clone();
+            let device = options.soft_device();
             let (device, store) = blocking(move || {
                 let device = device.create(&domain, &protector)?;
                 Ok((device, EmbeddedStore::create(store)?))
@@ -100,6 +107,10 @@ pub(crate) async fn create(url: &str, setup: Setup) -> Result<(Local, RequestIds
             draft.publish(&path)?;
             open_soft(&path, options).await
         }
+        #[cfg(feature = "tpm")]
+        Url::Tpm(tpm) => create_in_tpm(tpm, core_setup, options, requests).await,
+        #[cfg(not(feature = "tpm"))]
+        Url::Tpm(_) => Err(without_tpm()),
         Url::Https(_) | Url::Unix(_) => Err(Error::new(
             ErrorKind::InvalidInput,
             "an HSM behind a server is made where the server runs; open it",
@@ -124,6 +135,13 @@ pub(crate) async fn open(url: &str, options: OpenOptions) -> Result<Opened> {
             let (local, requests) = open_soft(&path, options).await?;
             Ok(Opened::Local(local, requests))
         }
+        #[cfg(feature = "tpm")]
+        Url::Tpm(tpm) => {
+            let (local, requests) = open_tpm(tpm, options).await?;
+            Ok(Opened::Local(local, requests))
+        }
+        #[cfg(not(feature = "tpm"))]
+        Url::Tpm(_) => Err(without_tpm()),
         #[cfg(feature = "remote")]
         Url::Https(address) => open_remote(Peer::Https(address), options),
         #[cfg(feature = "remote")]
@@ -153,6 +171,15 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
             ),
         ));
     }
+    if folder.tpm_root().exists() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "the keys of the HSM in {0} live in a TPM; open it as `tpm:/dev/tpmrm0?folder={0}`",
+                path.display()
+            ),
+        ));
+    }
     if matches!(options.unlock, Unlock::OwnKeyFile) && !folder.own_key_file().exists() {
         return Err(Error::new(
             ErrorKind::Unauthenticated,
@@ -164,7 +191,7 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
     }
     let protector = folder.protector(&options.unlock);
     let (domain, store) = (folder.domain(), folder.store());
-    let device = options.device;
+    let device = options.soft_device();
     let (device, store) = blocking(move || {
         Ok((
             device.open(&domain, &protector)?,
@@ -172,9 +199,20 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
         ))
     })
     .await?;
+    let local = start(Arc::new(device), store, &folder, options).await?;
+    Ok((local, RequestIds::new()?))
+}
+
+/// Opens the partition in a folder's store.
+async fn start(
+    device: Arc<dyn Device>,
+    store: EmbeddedStore,
+    folder: &Folder,
+    options: OpenOptions,
+) -> Result<Local> {
     let clock = options.clock;
     let parts = Parts {
-        device: Arc::new(device),
+        device,
         store: Arc::new(store),
         audit: Arc::new(AuditLog::open(folder.audit(), clock.clone())?),
         clock,
@@ -184,10 +222,95 @@ async fn open_soft(path: &Path, options: OpenOptions) -> Result<(Local, RequestI
     } else {
         Engine::open(parts).await?
     };
-    Ok((
-        Local::start(engine, options.maintenance)?,
-        RequestIds::new()?,
-    ))
+    Local::start(engine, options.maintenance)
+}
+
+#[cfg(feature = "tpm")]
+async fn create_in_tpm(
+    address: TpmAddress,
+    setup: hsm_core::Setup,
+    options: OpenOptions,
+    requests: RequestIds,
+) -> Result<(Local, RequestIds)> {
+    options.check_for_tpm()?;
+    let path = address.folder_or_default()?;
+    if address.folder().is_none()
+        && let Some(state) = path.parent()
+    {
+        make_private(DirBuilder::new().recursive(true), state, state)?;
+    }
+    let draft = Draft::new(&path, requests.first())?;
+    let folder = Folder::new(&draft.path);
+    let (root, store) = (folder.tpm_root(), folder.store());
+    let (device, store) = blocking(move || {
+        let device = tpm::create(&address)?;
+        tpm::write_root(&root, device.root_name())?;
+        Ok((device, EmbeddedStore::create(store)?))
+    })
+    .await?;
+    let device = Arc::new(device);
+    let parts = Parts {
+        device: device.clone(),
+        store: Arc::new(store),
+        audit: Arc::new(AuditLog::open(folder.audit(), options.clock.clone())?),
+        clock: options.clock.clone(),
+    };
+    let engine = Engine::create(parts, setup).await?;
+    engine.close().await?;
+    drop(engine);
+    draft.publish(&path)?;
+    let folder = Folder::new(path);
+    let store = folder.store();
+    let store = blocking(move || EmbeddedStore::open(store)).await?;
+    // The same device: nobody comes between, who has a TPM for himself.
+    let local = start(device.clone(), store, &folder, options).await?;
+    Ok((local.with_tpm(device), requests))
+}
+
+#[cfg(feature = "tpm")]
+async fn open_tpm(address: TpmAddress, options: OpenOptions) -> Result<(Local, RequestIds)> {
+    options.check_for_tpm()?;
+    let path = address.folder_or_default()?;
+    let folder = Folder::new(&path);
+    if !folder.store().exists() {
+        let hint = match address.folder() {
+            Some(_) => "",
+            None => " (where it is if the URL names no other with `?folder=PATH`)",
+        };
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "there is no HSM in {}{hint}; create it with Hsm::create",
+                path.display()
+            ),
+        ));
+    }
+    if folder.domain().exists() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "the HSM in {0} is one in software; open it as `soft:{0}`",
+                path.display()
+            ),
+        ));
+    }
+    let (root, store) = (folder.tpm_root(), folder.store());
+    let (device, store) = blocking(move || {
+        let device = tpm::open(&address, tpm::read_root(&root)?)?;
+        Ok((device, EmbeddedStore::open(store)?))
+    })
+    .await?;
+    let device = Arc::new(device);
+    let local = start(device.clone(), store, &folder, options).await?;
+    Ok((local.with_tpm(device), RequestIds::new()?))
+}
+
+#[cfg(not(feature = "tpm"))]
+fn without_tpm() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "HSMs whose keys live in a TPM need the feature `tpm` of hsm-client, with which this program was not built",
+    )
 }
 
 /// Runs what stretches a passphrase, on a thread of its own.
@@ -206,6 +329,17 @@ async fn blocking<T: Send + 'static>(
             ErrorKind::DeviceFailed,
             "the device could not be opened",
         ))
+    })
+}
+
+/// Makes a folder that is for this user only. Errors speak of `named`.
+fn make_private(builder: &mut DirBuilder, path: &Path, named: &Path) -> Result<()> {
+    builder.mode(0o700).create(path).map_err(|source| {
+        Error::new(
+            ErrorKind::StoreFailed,
+            format!("{} cannot be made", named.display()),
+        )
+        .with_source(source)
     })
 }
 
@@ -232,16 +366,7 @@ impl Draft {
             )
         })?;
         let draft = path.with_file_name(format!(".{}.{unique:016x}", name.to_string_lossy()));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&draft)
-            .map_err(|source| {
-                Error::new(
-                    ErrorKind::StoreFailed,
-                    format!("{} cannot be made", path.display()),
-                )
-                .with_source(source)
-            })?;
+        make_private(&mut DirBuilder::new(), &draft, path)?;
         Ok(Self { path: draft })
     }
 

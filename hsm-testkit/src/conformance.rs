@@ -10,6 +10,7 @@ pub mod durable_store;
 pub mod service;
 pub mod store;
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::panic::resume_unwind;
@@ -160,6 +161,9 @@ macro_rules! audit_durability {
 /// hsm_testkit::service_conformance!(new_service().await);
 /// # fn main() {}
 /// ```
+///
+/// A service over a device that is not on every machine says why not, as for [`device_conformance!`]; one over a device
+/// that does not have everything says [what it has](crate::service::ServiceUnderTest::offering).
 #[macro_export]
 macro_rules! service_conformance {
     ($make:expr) => {
@@ -169,6 +173,19 @@ macro_rules! service_conformance {
         }
 
         $crate::service_cases!(conformance_tests: service_conformance, service_under_test);
+    };
+    ($make:expr, missing: $reason:expr) => {
+        #[cfg(test)]
+        async fn service_under_test() -> $crate::service::ServiceUnderTest {
+            $make
+        }
+
+        #[cfg(test)]
+        fn why_missing() -> Option<impl ::std::fmt::Display> {
+            $reason
+        }
+
+        $crate::service_cases!(conformance_tests_unless: service_conformance, service_under_test, why_missing);
     };
 }
 
@@ -520,6 +537,16 @@ fn join<T>(threads: Vec<ScopedJoinHandle<'_, T>>) -> Vec<T> {
 /// Says that a case, or a part of one, does not apply.
 fn skip(reason: impl Display) {
     eprintln!("skipped: {reason}");
+    SKIPPED.with_borrow_mut(|skipped| skipped.push(reason.to_string()));
+}
+
+/// What was skipped on this thread since it was last asked.
+pub(crate) fn take_skipped() -> Vec<String> {
+    SKIPPED.take()
+}
+
+thread_local! {
+    static SKIPPED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 #[cfg(test)]
