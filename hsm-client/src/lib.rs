@@ -29,6 +29,8 @@
 //! |---|---|
 //! | make or open an HSM | [`Hsm`], [`Setup`], [`OpenOptions`] |
 //! | make or open one whose keys live in a TPM | [`Hsm::create`] and [`Hsm::open`] of `tpm:…`, [`TpmAddress`] |
+//! | rest a software HSM in a TPM, find out that an older copy was put back | `TpmSeal`, `Setup::count_changes` |
+//! | change what opens it | [`Hsm::add_protector`], [`Hsm::remove_protector`] |
 //! | open one behind a server | [`Hsm::open`] of `https://…` or `unix:…`, `remote` |
 //! | administer it: users, roles, settings, deleted keys | [`Session`] |
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
@@ -53,6 +55,8 @@ mod pages;
 #[cfg(feature = "remote")]
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
+#[cfg(feature = "tpm")]
+mod seal;
 mod session;
 #[cfg(feature = "tpm")]
 mod tpm;
@@ -62,6 +66,9 @@ pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
 pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
+#[cfg(feature = "tpm")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
+pub use seal::TpmSeal;
 pub use session::Session;
 pub use url::{Address, TpmAddress, Url};
 
@@ -69,7 +76,9 @@ pub use url::{Address, TpmAddress, Url};
 #[doc(no_inline)]
 pub use async_trait::async_trait;
 
-pub use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
+pub use hsm_backend_soft::{
+    CryptoProvider, Protector, ProtectorKind, SoftDevice, SoftDeviceOptions,
+};
 pub use hsm_core::key::KeyMaterial;
 pub use hsm_core::key::typed as kinds;
 pub use hsm_core::lifecycle;
