@@ -158,19 +158,25 @@ fn protector_file() -> Done {
         bytes.extend_from_slice(&checksum);
         bytes
     };
-    let zeroized = [1, 0];
-    let key_file = [&[1, 2][..], &[0x11; 32], &[0x22; 40]].concat();
+    let wrapped = [&[0x11; 32][..], &[0x22; 40]].concat();
+    let zeroized = [2];
+    let key_file = [&[2, 2][..], &wrapped].concat();
     let cost = [
         &65_536u32.to_be_bytes()[..],
         &3u32.to_be_bytes(),
         &1u32.to_be_bytes(),
     ]
     .concat();
-    let passphrase = [&[1, 1][..], &cost, &[0x11; 32], &[0x22; 40]].concat();
+    let passphrase = [&[2, 1][..], &cost, &wrapped].concat();
+    let sealer = [&[3, 7][..], b"the TPM", &[0, 6], b"sealed", &wrapped].concat();
+    let both = [&passphrase[..], &sealer].concat();
+    let sealed = [&[2][..], &sealer].concat();
     for (name, body) in [
         ("zeroized", &zeroized[..]),
         ("key-file", &key_file),
         ("passphrase", &passphrase),
+        ("sealed", &sealed),
+        ("both", &both),
     ] {
         seed("protector_file", name, whole(body))?;
         // The target adds mark and checksum to these.
