@@ -15,3 +15,8 @@ pages! {
 pages! {
     Remote = "docs/remote.md";
 }
+
+#[cfg(feature = "tpm")]
+pages! {
+    Tpm = "docs/tpm.md";
+}
