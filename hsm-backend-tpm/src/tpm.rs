@@ -439,7 +439,7 @@ impl Tpm {
             }
         }
         Err(failed(
-            "this TPM is not the one that the HSM was created with, or it has been cleared since: its storage root key has another name, and the keys under the old one are gone",
+            "this TPM is not the one that the HSM was created with, or it has been cleared since: its storage root key has another name. Connect the TPM that the HSM was created with; if that was cleared, the keys are gone, and the HSM must be made anew",
         )
         .into())
     }

@@ -67,7 +67,10 @@ fn nothing_else_is_skipped() {
         reasons.dedup();
         println!("{case}: skipped: {}", reasons.join("; "));
     }
-    println!("{} of {cases} cases, or parts of them, are skipped", skipped.len());
+    println!(
+        "{} of {cases} cases, or parts of them, are skipped",
+        skipped.len()
+    );
     for case in skipped.keys() {
         assert!(SKIPPED.contains(case), "{case} is skipped");
     }

@@ -17,9 +17,9 @@ use crate::hsm::{OpenOptions, RequestIds, Setup, Unlock};
 use crate::local::Local;
 #[cfg(feature = "remote")]
 use crate::remote::{Peer, RemoteService};
+use crate::url::Url;
 #[cfg(feature = "tpm")]
 use crate::{seal::Connected, tpm, url::TpmAddress};
-use crate::url::Url;
 
 /// What lies where in the folder of a software HSM.
 pub(crate) struct Folder(PathBuf);
@@ -360,9 +360,16 @@ async fn open_tpm(address: TpmAddress, options: OpenOptions) -> Result<(Local, R
             ),
         ));
     }
-    let (root, store) = (folder.tpm_root(), folder.store());
+    let (root, store, place) = (
+        folder.tpm_root(),
+        folder.store(),
+        path.display().to_string(),
+    );
     let (device, store) = blocking(move || {
-        let device = tpm::open(&address, tpm::read_root(&root)?)?;
+        let device = tpm::open(&address, tpm::read_root(&root)?).map_err(|error| {
+            let message = format!("the HSM in {place} cannot be opened: {}", error.message());
+            Error::new(error.kind(), message).with_source(error)
+        })?;
         Ok((device, EmbeddedStore::open(store)?))
     })
     .await?;

@@ -11,6 +11,11 @@ pages! {
     Readme = "README.md";
 }
 
+#[cfg(feature = "tpm")]
+pages! {
+    Tpm = "docs/tpm.md";
+}
+
 #[cfg(feature = "remote")]
 pages! {
     Remote = "docs/remote.md";

@@ -54,9 +54,8 @@ fn kernel(address: &TpmAddress) -> Result<KernelTransport> {
 
 fn simulator(address: &TpmAddress) -> Result<TcpTransport> {
     let place = address.simulator().map(ToString::to_string);
-    TcpTransport::connect(place.unwrap_or_default()).map_err(|source| {
-        unreachable(address, "is the simulator running?", source)
-    })
+    TcpTransport::connect(place.unwrap_or_default())
+        .map_err(|source| unreachable(address, "is the simulator running?", source))
 }
 
 fn unreachable(address: &TpmAddress, why: &str, source: io::Error) -> Error {
@@ -71,7 +70,11 @@ fn unreachable(address: &TpmAddress, why: &str, source: io::Error) -> Error {
 pub(crate) fn write_root(path: &Path, root: RootName) -> Result<()> {
     let write = || {
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(to_text(root).as_bytes())?;
         file.sync_all()
     };

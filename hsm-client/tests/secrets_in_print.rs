@@ -188,6 +188,7 @@ const NO_SECRETS: [&str; 76] = [
     "client clock::SystemClock",
     "client made::Encapsulation",
     "client url::Address",
+    "client url::TpmAddress",
     "client url::Url",
     "core action::ActionSet",
     "core action::DataAction",

@@ -48,10 +48,10 @@ use hsm_core::policy::{
     ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope,
 };
 use hsm_core::{
-    Algorithm, AttributesUpdate, Capabilities, Ciphertext, Credentials, ErrorKind, KeyInfo, KeyName, KeyRef,
-    KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo, Principal, PublicKey,
-    Request, Response, Result, SecretBytes, Service, Session, SettingsUpdate, SignInput, Usage,
-    Usages, VersionId,
+    Algorithm, AttributesUpdate, Capabilities, Ciphertext, Credentials, ErrorKind, KeyInfo,
+    KeyName, KeyRef, KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo,
+    Principal, PublicKey, Request, Response, Result, SecretBytes, Service, Session, SettingsUpdate,
+    SignInput, Usage, Usages, VersionId,
 };
 
 use super::{fails, ok, skip};

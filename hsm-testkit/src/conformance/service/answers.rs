@@ -102,7 +102,11 @@ impl Asker<'_> {
 
 impl Asker<'_> {
     /// Whether the service can be asked `requests`, which need an algorithm that not every one has.
-    fn can(&mut self, requests: [&'static str; 2], of: &[(KeyType, Algorithm)]) -> Option<Algorithm> {
+    fn can(
+        &mut self,
+        requests: [&'static str; 2],
+        of: &[(KeyType, Algorithm)],
+    ) -> Option<Algorithm> {
         let found = self.caller.first_of(of).map(|(_, algorithm)| algorithm);
         if found.is_none() {
             self.asked.extend(requests);

@@ -117,9 +117,7 @@ impl Row<'_> {
                 tag: &self.tag,
             },
             "encrypt" => {
-                let sealed = caller
-                    .encrypt(self.key("aes"), cipher, MESSAGE, b"")
-                    .await;
+                let sealed = caller.encrypt(self.key("aes"), cipher, MESSAGE, b"").await;
                 return sealed.map(drop);
             }
             "decrypt" => {
@@ -206,12 +204,7 @@ pub async fn states_allow_what_the_standard_says(make: impl AsyncFn() -> Service
 }
 
 /// Makes the keys of a state, has them protect something while they may, and moves them there.
-async fn row<'a>(
-    caller: &'a Caller,
-    offer: &'a Offer,
-    state: State,
-    peer: PublicKey,
-) -> Row<'a> {
+async fn row<'a>(caller: &'a Caller, offer: &'a Offer, state: State, peer: PublicKey) -> Row<'a> {
     let mut row = Row {
         caller,
         state,
@@ -276,7 +269,7 @@ async fn row<'a>(
             wrapping: row.key("transport"),
             algorithm: Algorithm::A256Kwp,
         };
-        row.blob = super::wrapped(ok(caller.call(export).await, "export"));
+        row.blob = wrapped(ok(caller.call(export).await, "export"));
     }
     let event = match state {
         State::Suspended => Event::Suspend,

@@ -184,7 +184,9 @@ impl Offer {
     /// Whether a request can be asked.
     fn has(&self, request: &Request<'_>) -> bool {
         let key = match request {
-            Request::Encrypt { aad, .. } if aad.len() > self.aad_len_max() => return self.is_aead(),
+            Request::Encrypt { aad, .. } if aad.len() > self.aad_len_max() => {
+                return self.is_aead();
+            }
             Request::Encrypt { .. } | Request::Decrypt { .. } => "aes",
             Request::Wrap { .. } | Request::Unwrap { .. } => "kek",
             Request::Derive { .. } => "kdk",
@@ -200,7 +202,11 @@ impl Offer {
 
     /// The most associated data that the cipher takes.
     fn aad_len_max(&self) -> usize {
-        if self.cipher.info().tag_len > 0 { AAD_LEN_MAX } else { 0 }
+        if self.cipher.info().tag_len > 0 {
+            AAD_LEN_MAX
+        } else {
+            0
+        }
     }
 
     fn encrypt<'a>(&self, plaintext: &'a [u8], aad: &'a [u8]) -> Request<'a> {
