@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     rotation_policy()?;
     sealed_key()?;
     store_record()?;
+    tpm_reply()?;
     wire_request()?;
     wire_response()?;
     wrapped_import()?;
@@ -50,6 +51,30 @@ fn private_key() -> Done {
         "x25519.jwk",
     ] {
         seed("private_key", name, fs::read(keys.join(name))?)?;
+    }
+    Ok(())
+}
+
+/// Steps, whether the root key is pinned, and what is wrong with the answers.
+fn tpm_reply() -> Done {
+    seed("tpm_reply", "right", [4, 0, 16, 32, 48, 1])?;
+    seed("tpm_reply", "resealed", [4, 8, 24, 40, 56, 1])?;
+    // Forty answers are right, and then one is not.
+    for (name, fault) in [
+        ("parameters", &[3, 4, 0, 2, 7, 7][..]),
+        ("bit", &[4, 1, 0x80]),
+        ("truncated", &[5, 0, 12]),
+        ("longer", &[5, 1, 3, 1, 2, 3]),
+        ("altered", &[5, 2, 30, 1]),
+        ("busy", &[6, 9, 0x22]),
+        ("no_session", &[6, 9, 0x18]),
+        ("no_place", &[6, 9, 2]),
+        ("locked_out", &[6, 9, 0x21]),
+        ("late", &[7, 0]),
+        ("cut_off", &[7, 1]),
+    ] {
+        let script = [&[4, 0, 16, 0, 16, 1][..], &[0; 40], fault].concat();
+        seed("tpm_reply", name, script)?;
     }
     Ok(())
 }

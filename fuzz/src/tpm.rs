@@ -211,6 +211,10 @@ impl State {
                 sized(&mut out, &name_of(&public));
                 sized(&mut out, &name_of(&public));
             }
+            CREATE_PRIMARY => {
+                sized(&mut out, &root_public());
+                return (Some(0x8000_0000 | self.next()), out);
+            }
             START_AUTH_SESSION => {
                 let handle = 0x0200_0000 | self.next();
                 let caller = command.sized();
@@ -451,6 +455,7 @@ const GET_CAPABILITY: u32 = 0x17a;
 const READ_PUBLIC: u32 = 0x173;
 const START_AUTH_SESSION: u32 = 0x176;
 const CREATE: u32 = 0x153;
+const CREATE_PRIMARY: u32 = 0x131;
 const LOAD: u32 = 0x157;
 const SIGN: u32 = 0x15d;
 const HMAC: u32 = 0x155;

@@ -193,6 +193,8 @@ fn attributes(spec: &KeySpec, origin: Origin) -> TpmaObject {
                     Usage::UnwrapKey,
                 ]),
         ),
+        // One that leaves the hash open is for both (part 1, section 12.2.3.5); it makes MACs all the same.
+        _ if spec.key_type == KeyType::Kdk256 => (true, true),
         _ if object_type(spec.key_type) == Some(TpmAlgId::KeyedHash) => (true, false),
         // For a cipher the attribute means that it encrypts. One that does neither here does both.
         _ => {

@@ -8,7 +8,7 @@ use hsm_backend_soft::SoftDevice;
 use hsm_core::audit::RequestId;
 use hsm_core::policy::{BuiltInRole, Scope};
 use hsm_core::{
-    Algorithm, AttributesUpdate, Credentials, Engine, ErrorKind, KeyName, KeyRef, KeySpec, KeyType,
+    Algorithm, AttributesUpdate, Credentials, Engine, ErrorKind, KeyName, KeySpec, KeyType,
     MonotonicCounter, NewKeyParameters, Opening, Parts, Request, Response, Result, SecretBytes,
     Service, Session, Settings, SettingsUpdate, Setup, SignInput, Store, Usage, Usages,
 };
@@ -105,7 +105,7 @@ impl Open {
 
     fn sign(&self) -> Result<Response> {
         self.ask(Request::Sign {
-            key: KeyRef::latest(key()),
+            key: "key".parse().unwrap(),
             algorithm: Algorithm::Es256,
             input: SignInput::Message(b"message"),
         })
@@ -172,7 +172,7 @@ fn every_kind_of_change_that_counts_is_counted() {
         (
             "update",
             Request::UpdateKey {
-                key: KeyRef::latest(key()),
+                key: "key".parse().unwrap(),
                 update: AttributesUpdate::default(),
             },
         ),
