@@ -29,8 +29,8 @@ use hsm_core::key::typed::{
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, RotationPolicy, Scope};
 use hsm_core::{
     Algorithm, AttributesUpdate, Credentials, KeyInfo, KeyName, KeySpec, Maintenance, Page,
-    PageRequest, PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes,
-    SettingsUpdate, SignInput, Timestamp, TokenInfo, UserInfo, UserUpdate, VersionId,
+    PageRequest, PartitionInfo, PcrSelection, Principal, PublicKey, Request, Response, Result,
+    SecretBytes, SettingsUpdate, SignInput, Timestamp, TokenInfo, UserInfo, UserUpdate, VersionId,
 };
 use pollster::block_on;
 
@@ -294,6 +294,11 @@ impl<'s, K: Handle + Blocking + 's> CreateKey<'s, K> {
     /// As [`crate::CreateKey::exportable`].
     pub fn exportable(self) -> Self {
         Self(self.0.exportable())
+    }
+
+    /// As [`crate::CreateKey::in_boot_state`].
+    pub fn in_boot_state(self, registers: PcrSelection) -> Self {
+        Self(self.0.in_boot_state(registers))
     }
 
     /// As [`crate::CreateKey::tag`].

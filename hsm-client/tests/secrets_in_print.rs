@@ -206,6 +206,7 @@ const NO_SECRETS: &[&str] = &[
     "client signer::VersionSigner",
     "client signer::VersionVerifier",
     "client url::Address",
+    "client url::TpmAddress",
     "client url::Url",
     "client verifier::Verifier",
     "core action::ActionSet",
