@@ -490,10 +490,7 @@ impl Engine {
 
     /// Checks what can be checked before a key is made: a wrong parameter or a taken name costs no key generation.
     async fn draft(&self, name: &KeyName, new: &NewKeyParameters, origin: Origin) -> Result<Draft> {
-        self.0
-            .device
-            .capabilities()
-            .check(new.spec.key_type, None)?;
+        self.0.device.capabilities().check_spec(&new.spec)?;
         // The fields are public: check them again.
         let spec = new.spec.with_usages(new.spec.usages)?;
         let mut attributes = Attributes::new(spec, origin, self.now());
