@@ -48,7 +48,7 @@
 //! # }
 //! ```
 //!
-//! [`Encryptor`] is a [`Write`] and [`Decryptor`] a [`Read`](std::io::Read): they go wherever these go, and belong on a thread that may
+//! [`Encryptor`] is a [`Write`] and [`Decryptor`] a [`Read`]: they go wherever these go, and belong on a thread that may
 //! block. Making one asks the HSM, so that is `async`; [`blocking::Envelope`](crate::blocking::Envelope) is the same for
 //! threads.
 //!
@@ -56,12 +56,12 @@
 //!
 //! - The construction is STREAM over AES-256-GCM, by the crates `aead-stream` and `aws-lc-rs`, with a key for each file
 //!   and value that HKDF-SHA-256 derives from the data key. The form, to the byte, with test vectors, is in
-//!   [`docs/envelope.md`](https://github.com/hsm-rs/hsm/blob/main/docs/envelope.md).
+//!   `docs/envelope.md`.
 //! - What was altered, cut off, extended, reordered, put behind another header or read in another context is
 //!   [`Damaged`](hsm_core::ErrorKind::Damaged), and no byte of a segment is given out before the segment is authenticated.
 //! - [`Envelope::open`] and [`Decryptor::into_file`] give everything or nothing. Reading from a [`Decryptor`] gives the
 //!   first segments before it has seen the last.
-//! - Data has at most 2³² segments: 4 PiB at [`SEGMENT_LEN`], 64 PiB at the longest.
+//! - Data has at most 2³² segments: 256 TiB at [`SEGMENT_LEN`], 64 PiB at the longest.
 //! - The length of the data is not hidden.
 //! - Under an RSA key everybody with the public half can make data that opens here: it is kept secret, and nothing says who
 //!   made it. Under an AES key only who may wrap with it can.
