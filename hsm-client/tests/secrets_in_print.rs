@@ -180,13 +180,15 @@ const PRINTED: [&str; 49] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 76] = [
+const NO_SECRETS: [&str; 79] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
+    "backend-soft protector::ProtectorKind",
     "client auth::Challenge",
     "client clock::SystemClock",
     "client made::Encapsulation",
+    "client seal::TpmSeal",
     "client url::Address",
     "client url::TpmAddress",
     "client url::Url",
@@ -213,6 +215,7 @@ const NO_SECRETS: [&str; 76] = [
     "core clock::Timestamp",
     "core device::WrappedFormat",
     "core engine::EngineStatus",
+    "core engine::Opening",
     "core error::ErrorKind",
     "core id::KeyName",
     "core id::KeyRef",
