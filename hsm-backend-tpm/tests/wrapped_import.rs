@@ -5,6 +5,7 @@
 mod transport;
 
 use std::io;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,9 +21,7 @@ use hsm_core::{
 };
 use hsm_testkit::TpmSimulator;
 use p256::pkcs8::EncodePrivateKey;
-use rsa::pkcs1::DecodeRsaPublicKey;
-use rsa::{Oaep, RsaPublicKey};
-use sha1::Sha1;
+use tempfile::TempDir;
 use transport::Simulated;
 
 const ALGORITHM: Algorithm = Algorithm::RsaAesKwp;
@@ -64,6 +63,7 @@ struct Carrier {
     device: TpmDevice,
     key: Arc<dyn LoadedKey>,
     bus: Recorder,
+    folder: TempDir,
 }
 
 fn binding() -> Binding {
@@ -76,7 +76,7 @@ fn spec(key_type: KeyType, usages: &[Usage]) -> KeySpec {
 
 impl Carrier {
     fn new() -> Option<Self> {
-        if let Some(reason) = TpmSimulator::missing() {
+        if let Some(reason) = TpmSimulator::missing().or_else(openssl_missing) {
             eprintln!("skipped: {reason}");
             return None;
         }
@@ -87,16 +87,33 @@ impl Carrier {
             let new = device.generate(&spec, &binding()).await.unwrap();
             device.load(&new.sealed, &binding()).await.unwrap()
         });
-        Some(Self { device, key, bus })
+        let folder = tempfile::tempdir().unwrap();
+        Some(Self {
+            device,
+            key,
+            bus,
+            folder,
+        })
     }
 
     /// What another system makes of `plaintext` (PKCS#11 `CKM_RSA_AES_KEY_WRAP`), with nothing of this crate.
     fn wrap(&self, plaintext: &[u8]) -> Vec<u8> {
         let aes: [u8; 32] = std::array::from_fn(|at| 0x40 ^ u8::try_from(at).unwrap());
-        let public = RsaPublicKey::from_pkcs1_der(self.key.public().unwrap().as_raw()).unwrap();
-        let mut wrapped = Oaep::<Sha1>::new()
-            .encrypt(&mut getrandom::SysRng, &public, &aes)
-            .unwrap();
+        let file = |name: &str| self.folder.path().join(name);
+        let (public, plain, encrypted) = (file("public.pem"), file("plain"), file("encrypted"));
+        std::fs::write(&public, self.key.public().unwrap().to_pem().unwrap()).unwrap();
+        std::fs::write(&plain, aes).unwrap();
+        // OAEP with SHA-1 is what openssl does unless it is told otherwise.
+        let status = Command::new("openssl")
+            .args(["pkeyutl", "-encrypt", "-pubin", "-inkey"])
+            .arg(public)
+            .args(["-pkeyopt", "rsa_padding_mode:oaep", "-in"])
+            .arg(plain)
+            .arg("-out")
+            .arg(&encrypted)
+            .status();
+        assert!(status.unwrap().success());
+        let mut wrapped = std::fs::read(encrypted).unwrap();
         let mut inner = vec![0; plaintext.len().div_ceil(8) * 8 + 8];
         KwpAes256::new((&aes).into())
             .wrap_key(plaintext, &mut inner)
@@ -114,6 +131,15 @@ impl Carrier {
 
     fn load(&self, new: &NewKey) -> Arc<dyn LoadedKey> {
         block_on(self.device.load(&new.sealed, &binding())).unwrap()
+    }
+}
+
+fn openssl_missing() -> Option<String> {
+    let mut openssl = Command::new("openssl");
+    let found = openssl.arg("version").stdout(Stdio::null()).status();
+    match found {
+        Ok(status) if status.success() => None,
+        _ => Some("openssl is not installed".to_owned()),
     }
 }
 
@@ -236,7 +262,11 @@ fn only_a_key_for_it_takes_others_in() {
     block_on(async {
         let other = spec(KeyType::Rsa2048, &[Usage::UnwrapKey, Usage::Decrypt]);
         let other = carrier.device.generate(&other, &binding()).await.unwrap();
-        let other = carrier.load(&other);
+        let other = carrier
+            .device
+            .load(&other.sealed, &binding())
+            .await
+            .unwrap();
         let (bare, bound) = (WrappedFormat::Bare, binding());
         let wrapped = carrier.wrap(&[7; 32]);
         let refused = other.import(ALGORITHM, &wrapped, bare, &mac, &bound);

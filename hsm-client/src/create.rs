@@ -6,8 +6,8 @@ use std::pin::Pin;
 
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
-    Algorithm, IfTaken, KeyInfo, KeyRef, KeySpec, NewKeyParameters, PcrSelection, Request, Result,
-    SecretBytes, Tags, Timestamp, WrappedFormat,
+    Algorithm, Error, ErrorKind, IfTaken, KeyInfo, KeyRef, KeySpec, NewKeyParameters, PcrSelection,
+    Request, Result, SecretBytes, Tags, Timestamp, WrappedFormat,
 };
 
 use crate::session::{Session, parse_name};
@@ -210,7 +210,18 @@ impl<'s, K> CreateKey<'s, K> {
                 format: *format,
             },
         };
-        self.session.key_info(request).await
+        let info = self.session.key_info(request).await?;
+        if info.attributes.spec.boot_state != self.boot_state {
+            // Another service leaves out of a request what it does not know.
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the service made the key {} {} and did not tie it to a boot state: delete it",
+                    info.name, info.version
+                ),
+            ));
+        }
+        Ok(info)
     }
 }
 

@@ -36,6 +36,10 @@
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | give them to code that knows the traits of the crate `signature` | [`signature`] |
+//! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
+//! | sign, verify and encrypt JSON Web Tokens | `jose` |
+//! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -46,21 +50,36 @@ pub mod audit;
 pub mod blocking;
 mod clock;
 mod create;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub mod envelope;
 mod hsm;
+#[cfg(feature = "jose")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
+pub mod jose;
 mod key;
 mod local;
 mod open;
 #[cfg(doctest)]
 mod pages;
+#[cfg(feature = "rcgen")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rcgen")))]
+pub mod rcgen;
 #[cfg(feature = "remote")]
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
 #[cfg(feature = "tpm")]
 mod seal;
 mod session;
+#[cfg(feature = "signature")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
+pub mod signature;
 #[cfg(feature = "tpm")]
 mod tpm;
 mod url;
+#[cfg(feature = "x509")]
+#[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
+pub mod x509;
 
 pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};

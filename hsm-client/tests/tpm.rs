@@ -90,10 +90,10 @@ fn keys_are_used_as_everywhere_and_are_there_when_it_is_opened_again() {
     };
     let hsm = machine.create();
     let app_session = app(&hsm);
-    let key = app_session.create::<EcdsaP384>("invoices").unwrap();
+    let key = app_session.create::<EcdsaP384>("invoices").make().unwrap();
     let before = key.sign(b"pay 100 to Alice").unwrap();
     key.rotate().unwrap();
-    let mac = app_session.create::<HmacSha256>("tickets").unwrap();
+    let mac = app_session.create::<HmacSha256>("tickets").make().unwrap();
     let tag = mac.mac(b"a ticket").unwrap();
     let public = key.public_key().unwrap();
     hsm.close().unwrap();
@@ -166,7 +166,7 @@ fn sign_until_killed() {
     };
     let hsm = Hsm::open(&arguments[0]).unwrap();
     let name = format!("key-{}", arguments[1]);
-    let key = app(&hsm).create::<EcdsaP256>(&name).unwrap();
+    let key = app(&hsm).create::<EcdsaP256>(&name).make().unwrap();
     loop {
         let signature = key.sign(b"message").unwrap();
         let hex = signature.bytes().iter().map(|byte| format!("{byte:02x}"));
