@@ -227,6 +227,7 @@ const NO_SECRETS: &[&str] = &[
     "core attributes::Tags",
     "core authorize::Grants",
     "core authorize::Permit",
+    "core boot_state::PcrSelection",
     "core capability::Capabilities",
     "core chain::Chain",
     "core chain::ChainHead",
