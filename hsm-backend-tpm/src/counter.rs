@@ -109,7 +109,7 @@ impl TpmCounter {
         let place = self.place.clone();
         let run = move |tpm: &mut Tpm| {
             tpm.pin_to(place.root)?;
-            tpm.run(|tpm| call(tpm, &place).or_else(|failure| Err(explain(tpm, &place, failure))))
+            tpm.run(|tpm| call(tpm, &place).map_err(|failure| explain(tpm, &place, failure)))
         };
         self.worker.run(run).await
     }
@@ -122,7 +122,7 @@ impl MonotonicCounter for TpmCounter {
             .chain_update(b"hsm tpm counter v1")
             .chain_update(self.place.root.as_bytes())
             .chain_update(self.place.name())
-            .chain_update(&*self.place.auth)
+            .chain_update(self.place.auth.as_slice())
             .finalize()
             .into()
     }
@@ -333,8 +333,7 @@ fn explain(tpm: &mut Tpm, place: &Place, failure: Failure) -> Failure {
     if !matches!(&failure, Failure::Code(code) if code.base() == Some(TpmRcBase::Handle)) {
         return failure;
     }
-    let command = Command::new(TpmCc::NvReadPublic)
-        .handle(Entity::permanent(place.index));
+    let command = Command::new(TpmCc::NvReadPublic).handle(Entity::permanent(place.index));
     match tpm.call_plain(&command) {
         Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::Handle) => failed(
             "the counter is not in the TPM any more: the TPM was cleared, or somebody has deleted it (tpm2_nvundefine)",

@@ -76,6 +76,27 @@ impl Count {
     }
 }
 
+/// How a change is counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Counting {
+    No,
+    Yes,
+    /// If it can be. What destroys every key waits for nothing.
+    IfPossible,
+}
+
+impl Counting {
+    pub(super) fn of(change: &Change) -> Self {
+        match change.action {
+            DataAction::Zeroize => Self::IfPossible,
+            // The partition counts attempts to log in by itself.
+            _ if change.target.starts_with("/login/") => Self::No,
+            action if counts(action) => Self::Yes,
+            _ => Self::No,
+        }
+    }
+}
+
 /// Whether a change has to outlast whoever can put an older copy of the store back.
 ///
 /// Making a key does not count: undone, it is missing, which shows. Nor do logins, of which there are many.
@@ -185,15 +206,9 @@ impl Engine {
     }
 
     /// Sees to it that a change can be counted, before it is made.
-    pub(super) async fn before_change(&self, action: DataAction) -> Result<()> {
-        // What destroys every key waits for nothing.
-        let Some(counter) = self
-            .0
-            .count
-            .counter
-            .as_deref()
-            .filter(|_| counts(action) && action != DataAction::Zeroize)
-        else {
+    pub(super) async fn before_change(&self, counting: Counting) -> Result<()> {
+        let counter = self.0.count.counter.as_deref();
+        let Some(counter) = counter.filter(|_| counting == Counting::Yes) else {
             return Ok(());
         };
         let mut turn = self.0.count.turn.lock().await;
@@ -207,9 +222,10 @@ impl Engine {
     }
 
     /// Counts a change that was made, before anybody hears of it.
-    pub(super) async fn after_change(&self, action: DataAction) -> Result<()> {
+    pub(super) async fn after_change(&self, counting: Counting) -> Result<()> {
         let count = &self.0.count;
-        let Some(counter) = count.counter.as_deref().filter(|_| counts(action)) else {
+        let counter = count.counter.as_deref();
+        let Some(counter) = counter.filter(|_| counting != Counting::No) else {
             return Ok(());
         };
         let number = count.committed.fetch_add(1, Ordering::AcqRel) + 1;
@@ -218,7 +234,7 @@ impl Engine {
             return Ok(());
         }
         let marked = match self.mark(counter, &mut turn).await {
-            Err(_) if action == DataAction::Zeroize => Ok(()),
+            Err(_) if counting == Counting::IfPossible => Ok(()),
             marked => marked,
         };
         marked.map_err(|source| {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::Engine;
+use super::count::Counting;
 use super::record::{self, SETTLED_KEY};
 use super::roles::Policy;
 use super::settings::{is_zeroized, zeroized};
@@ -184,8 +185,8 @@ impl Engine {
         change: Change,
         mut body: impl FnMut(&mut Changes<'_>, Timestamp) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let action = change.action;
-        self.before_change(action).await?;
+        let counting = Counting::of(&change);
+        self.before_change(counting).await?;
         let result = self
             .transact(move |journal, changes, now| {
                 let result = body(changes, now)?;
@@ -193,7 +194,7 @@ impl Engine {
                 Ok(result)
             })
             .await?;
-        self.after_change(action).await?;
+        self.after_change(counting).await?;
         Ok(result)
     }
 
@@ -203,8 +204,8 @@ impl Engine {
         change: Change,
         mut body: impl FnMut(&mut Changes<'_>, Timestamp) -> Result<Option<T>> + Send + 'static,
     ) -> Result<Option<T>> {
-        let action = change.action;
-        self.before_change(action).await?;
+        let counting = Counting::of(&change);
+        self.before_change(counting).await?;
         let result = self
             .transact(move |journal, changes, now| {
                 let result = body(changes, now)?;
@@ -215,7 +216,7 @@ impl Engine {
             })
             .await?;
         if result.is_some() {
-            self.after_change(action).await?;
+            self.after_change(counting).await?;
         }
         Ok(result)
     }
