@@ -19,6 +19,11 @@ pub(crate) struct Local {
     /// Closed with the engine: others may wait for it.
     #[cfg(feature = "tpm")]
     tpm: Option<Arc<hsm_backend_tpm::TpmDevice>>,
+    /// The device, if it is one in software.
+    pub(crate) soft: Option<Arc<hsm_backend_soft::SoftDevice>>,
+    /// The TPM that its domain key rests in, or that counts.
+    #[cfg(feature = "tpm")]
+    pub(crate) seal: Option<crate::seal::Connected>,
 }
 
 /// What the handles and the thread share.
@@ -62,6 +67,9 @@ impl Local {
             thread: Mutex::new(thread),
             #[cfg(feature = "tpm")]
             tpm: None,
+            soft: None,
+            #[cfg(feature = "tpm")]
+            seal: None,
         })
     }
 

@@ -20,3 +20,8 @@ pages! {
 pages! {
     Remote = "docs/remote.md";
 }
+
+#[cfg(feature = "tpm")]
+pages! {
+    Tpm = "docs/tpm.md";
+}

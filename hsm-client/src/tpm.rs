@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use hsm_backend_tpm::{KernelTransport, RootName, TcpTransport, TpmDevice};
+use hsm_backend_tpm::{KernelTransport, RootName, TcpTransport, TpmDevice, TpmRoot};
 use hsm_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
@@ -24,6 +24,14 @@ pub(crate) fn open(address: &TpmAddress, root: RootName) -> Result<TpmDevice> {
     match address.device() {
         Some(_) => TpmDevice::open(kernel(address)?, root),
         None => TpmDevice::open(simulator(address)?, root),
+    }
+}
+
+/// Takes the TPM as the root of trust of keys that live elsewhere. Blocks.
+pub(crate) fn connect(address: &TpmAddress) -> Result<TpmRoot> {
+    match address.device() {
+        Some(_) => TpmRoot::connect(kernel(address)?),
+        None => TpmRoot::connect(simulator(address)?),
     }
 }
 

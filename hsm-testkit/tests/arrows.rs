@@ -11,7 +11,11 @@ const ARROWS: [(&str, &[&str], &[&str]); 9] = [
     ("hsm-core", &[], &[]),
     ("hsm-store", &["hsm-core"], &["hsm-testkit"]),
     ("hsm-backend-soft", &["hsm-core"], &["hsm-testkit"]),
-    ("hsm-backend-tpm", &["hsm-core"], &["hsm-testkit"]),
+    (
+        "hsm-backend-tpm",
+        &["hsm-core"],
+        &["hsm-backend-soft", "hsm-testkit"],
+    ),
     (
         "hsm-testkit",
         &["hsm-core"],
