@@ -77,7 +77,7 @@ pub(crate) fn other_state(registers: PcrSelection) -> Error {
 }
 
 /// The digest over what the registers hold, as [`policy`] and `TPM2_PolicyPCR` have it.
-fn read(tpm: &mut Tpm, registers: PcrSelection) -> Result<[u8; DIGEST_LEN], Failure> {
+pub(crate) fn read(tpm: &mut Tpm, registers: PcrSelection) -> Result<[u8; DIGEST_LEN], Failure> {
     let mut values = Sha256::new();
     let mut left = registers.bits();
     let mut counter = None;

@@ -1,6 +1,7 @@
 //! [`TpmDevice`]: the [`Device`] of this crate. It decides; the TPM does the cryptography.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ use hsm_core::{
 };
 
 use crate::capability;
+use crate::counter::TpmCounter;
 use crate::failure::failed;
 use crate::limits::RANDOM_LEN_MAX;
 use crate::loaded::TpmKey;
@@ -81,6 +83,26 @@ impl TpmDevice {
         self.core.worker.run(end).await
     }
 
+    /// Makes a counter in this TPM, for the HSM whose keys the device has, and a new file at `path` that says which it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`TpmRoot::create_counter`](crate::TpmRoot::create_counter).
+    pub fn create_counter(&self, path: &Path) -> Result<TpmCounter> {
+        self.core.check()?;
+        TpmCounter::create(self.core.worker.clone(), path)
+    }
+
+    /// The counter that the file at `path` names.
+    ///
+    /// # Errors
+    ///
+    /// As [`TpmRoot::counter`](crate::TpmRoot::counter).
+    pub fn counter(&self, path: &Path) -> Result<TpmCounter> {
+        self.core.check()?;
+        TpmCounter::open(self.core.worker.clone(), path)
+    }
+
     fn start(transport: Box<dyn Transport>, pin: Option<RootName>) -> Result<Self> {
         let mut tpm = Tpm::open(transport, pin)?;
         let capabilities = tpm.run(capability::read)?;
@@ -91,7 +113,7 @@ impl TpmDevice {
                 alive: AtomicBool::new(true),
                 next_number: AtomicU64::new(0),
                 sequence: async_lock::Mutex::default(),
-                worker: Worker::start(tpm)?,
+                worker: Arc::new(Worker::start(tpm)?),
             }),
         })
     }
@@ -181,7 +203,7 @@ impl Device for TpmDevice {
 /// What the device shares with the keys that it loaded.
 pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
-    pub(crate) worker: Worker,
+    pub(crate) worker: Arc<Worker>,
     root_name: RootName,
     alive: AtomicBool,
     next_number: AtomicU64,

@@ -63,6 +63,21 @@ impl Tpm {
         Ok(tpm)
     }
 
+    /// Takes the root key called `name` from now on, if this TPM has it.
+    pub(crate) fn pin_to(&mut self, name: RootName) -> Result<()> {
+        if self.pin == Some(name) {
+            return Ok(());
+        }
+        let before = self.pin.replace(name);
+        // What is loaded goes with the root key under which it was.
+        self.release();
+        let found = self.run(|_| Ok(()));
+        if found.is_err() {
+            self.pin = before;
+        }
+        found
+    }
+
     /// The name of the root key, once it was found.
     pub(crate) fn root_name(&self) -> Result<RootName> {
         self.pin.ok_or_else(|| failed("the TPM has no root key"))
@@ -424,7 +439,7 @@ impl Tpm {
             }
         }
         Err(failed(
-            "this TPM is not the one that the HSM was created with, or it has been cleared since: its storage root key has another name, and the keys under the old one are gone",
+            "this TPM is not the one that the HSM was created with, or it has been cleared since: its storage root key has another name. Connect the TPM that the HSM was created with; if that was cleared, the keys are gone, and the HSM must be made anew",
         )
         .into())
     }

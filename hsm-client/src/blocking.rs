@@ -54,6 +54,12 @@ macro_rules! forward {
     };
 }
 
+#[cfg(feature = "aead")]
+mod envelope;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub use envelope::Envelope;
+
 /// As [`crate::Hsm`].
 #[derive(Clone, Debug)]
 pub struct Hsm(crate::Hsm);
@@ -163,6 +169,12 @@ impl Session {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         self.0.principal()
+    }
+
+    /// The async handle.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Session {
+        &self.0
     }
 
     /// As [`crate::Session::create`].
@@ -354,6 +366,12 @@ impl<A> Key<A> {
         Self(self.0.at(version))
     }
 
+    /// The async handle.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Key<A> {
+        &self.0
+    }
+
     /// As [`crate::Key::export`].
     ///
     /// # Errors
@@ -454,6 +472,12 @@ impl AnyKey {
     #[must_use]
     pub fn handle(&self) -> Key<()> {
         Key(self.0.handle().clone())
+    }
+
+    /// As [`crate::AnyKey::at`].
+    #[must_use]
+    pub fn at(&self, version: VersionId) -> Self {
+        Self(self.0.at(version))
     }
 
     /// As [`crate::AnyKey::typed`].

@@ -24,7 +24,13 @@ const ARROWS: [(&str, &[&str], &[&str]); 9] = [
     ("hsm-wire", &["hsm-core"], &["hsm-testkit"]),
     (
         "hsm-client",
-        &["hsm-core", "hsm-store", "hsm-backend-soft", "hsm-wire"],
+        &[
+            "hsm-core",
+            "hsm-store",
+            "hsm-backend-soft",
+            "hsm-backend-tpm",
+            "hsm-wire",
+        ],
         &["hsm-testkit"],
     ),
     (

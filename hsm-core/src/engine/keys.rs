@@ -545,7 +545,7 @@ impl Engine {
         let info = self
             .change(change, move |changes, _| {
                 let mut key = taken(changes, &name, new.if_taken)?.unwrap_or(KeyRecord {
-                    revision: 0,
+                    revision: first_revision(version.to_bytes()),
                     versions: Vec::new(),
                     rotation: None,
                     due: None,
@@ -787,6 +787,13 @@ pub(super) fn page_len(page: &PageRequest) -> Result<usize> {
         Some(len) if len > PAGE_LEN_MAX => Err(limit("the length of a page", len, PAGE_LEN_MAX)),
         Some(len) => Ok(len),
     }
+}
+
+/// The revision of a key that was not there before, from random bytes. Not a number that a key of this name had earlier:
+/// a change that was prepared for that one must not happen to this one.
+pub(super) fn first_revision(random: [u8; 16]) -> u64 {
+    let [a, b, c, d, e, f, ..] = random;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// Ends a change that was prepared for an earlier state of the key.
