@@ -181,7 +181,12 @@ impl ProtectorFile {
     /// What a hint for somebody whose protector says no is: with what else it opens.
     pub(crate) fn others(&self, kind: ProtectorKind) -> Option<String> {
         let others = Self {
-            slots: self.slots.iter().filter(|slot| slot.kind() != kind).cloned().collect(),
+            slots: self
+                .slots
+                .iter()
+                .filter(|slot| slot.kind() != kind)
+                .cloned()
+                .collect(),
         };
         (!others.slots.is_empty()).then(|| others.names().join(" or "))
     }
@@ -381,11 +386,7 @@ impl Lock {
     }
 
     /// The key that wraps the domain key. The whole head of the slot goes into it.
-    fn key(
-        &self,
-        unlocker: &Unlocker<'_>,
-        salt: &[u8; SALT_LEN],
-    ) -> Result<Zeroizing<[u8; 32]>> {
+    fn key(&self, unlocker: &Unlocker<'_>, salt: &[u8; SALT_LEN]) -> Result<Zeroizing<[u8; 32]>> {
         let head = self.encode();
         let derive = |secret: &[u8]| derive_key(secret, salt, &[INFO, &[VERSION], &head]);
         match (self, unlocker) {

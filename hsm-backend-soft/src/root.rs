@@ -296,18 +296,17 @@ fn unprotect(file: &ProtectorFile, protector: &Protector) -> Result<SecretBytes>
         Protector::Passphrase(passphrase) => slot.unprotect(&Unlocker::Passphrase(passphrase)),
         Protector::Sealer(sealer) => {
             let sealed = slot.sealed();
-            let secret = sealer
-                .unseal(sealed)
-                .map_err(|error| match file.others(protector.kind()) {
-                    Some(others) => {
-                        Error::new(
+            let secret =
+                sealer
+                    .unseal(sealed)
+                    .map_err(|error| match file.others(protector.kind()) {
+                        Some(others) => Error::new(
                             error.kind(),
                             format!("{}. The HSM also opens with {others}", error.message()),
                         )
-                        .with_source(error)
-                    }
-                    None => error,
-                })?;
+                        .with_source(error),
+                        None => error,
+                    })?;
             let name = sealer.name();
             slot.unprotect(&Unlocker::Sealer {
                 name,

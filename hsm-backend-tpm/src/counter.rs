@@ -333,8 +333,7 @@ fn explain(tpm: &mut Tpm, place: &Place, failure: Failure) -> Failure {
     if !matches!(&failure, Failure::Code(code) if code.base() == Some(TpmRcBase::Handle)) {
         return failure;
     }
-    let command = Command::new(TpmCc::NvReadPublic)
-        .handle(Entity::permanent(place.index));
+    let command = Command::new(TpmCc::NvReadPublic).handle(Entity::permanent(place.index));
     match tpm.call_plain(&command) {
         Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::Handle) => failed(
             "the counter is not in the TPM any more: the TPM was cleared, or somebody has deleted it (tpm2_nvundefine)",

@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use hsm_backend_tpm::{Sharing, TcpTransport, TpmRoot, TpmSealer, Transport};
-use hsm_core::{
-    ErrorKind, MonotonicCounter, PcrSelection, Result, RootSealer, SecretBytes,
-};
+use hsm_core::{ErrorKind, MonotonicCounter, PcrSelection, Result, RootSealer, SecretBytes};
 use hsm_testkit::TpmSimulator;
 use transport::Simulated;
 
 fn sealer(registers: Option<&str>) -> TpmSealer {
     let registers = registers.map(|text| text.parse::<PcrSelection>().unwrap());
-    TpmRoot::connect(Simulated::new()).unwrap().sealer(registers)
+    TpmRoot::connect(Simulated::new())
+        .unwrap()
+        .sealer(registers)
 }
 
 /// A counter of a TPM of its own, with the folder of its file.
@@ -112,9 +112,16 @@ fn sealed_to_a_boot_state_it_opens_in_that_one() {
     }
     let digest = format!("16:sha256={}", "42".repeat(32));
     tools::run(&machine.simulator, "tpm2_pcrextend", &[&digest]);
-    let error = machine.root().sealer(registers).unseal(&sealed).unwrap_err();
+    let error = machine
+        .root()
+        .sealer(registers)
+        .unseal(&sealed)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    assert!(error.message().contains("PCR 16 holds another value"), "{error}");
+    assert!(
+        error.message().contains("PCR 16 holds another value"),
+        "{error}"
+    );
     // The state comes back with the next boot.
     machine.simulator.power_cycle();
     machine.root().sealer(registers).unseal(&sealed).unwrap();
@@ -127,7 +134,10 @@ fn a_boot_state_cannot_be_taken_off() {
         return;
     };
     let root = machine.root();
-    let sealed = root.sealer(Some("7".parse().unwrap())).seal(&secret()).unwrap();
+    let sealed = root
+        .sealer(Some("7".parse().unwrap()))
+        .seal(&secret())
+        .unwrap();
     // Version, root name, registers, one digest.
     let mut bare = sealed[..35].to_vec();
     bare.extend([0; 4]);
@@ -187,14 +197,32 @@ fn a_counter_goes_on_after_a_power_cycle_and_tools_see_it() {
     for attribute in ["authwrite", "authread", "ownerread", "no_da", "written"] {
         assert!(shown.contains(attribute), "{attribute}: {public}");
     }
-    assert!(shown.contains("nt=0x1") || shown.contains("nt=counter"), "{public}");
-    assert!(!shown.contains("orderly") && !shown.contains("|ownerwrite"), "{public}");
+    assert!(
+        shown.contains("nt=0x1") || shown.contains("nt=counter"),
+        "{public}"
+    );
+    assert!(
+        !shown.contains("orderly") && !shown.contains("|ownerwrite"),
+        "{public}"
+    );
 
     // Made again in its place it is another.
     tools::run(&machine.simulator, "tpm2_nvundefine", &["-C", "o", &index]);
-    let again = ["-C", "o", "-s", "8", "-a", "authread|authwrite|ownerread|no_da|nt=1", &index];
+    let again = [
+        "-C",
+        "o",
+        "-s",
+        "8",
+        "-a",
+        "authread|authwrite|ownerread|no_da|nt=1",
+        &index,
+    ];
     tools::run(&machine.simulator, "tpm2_nvdefine", &again);
-    tools::run(&machine.simulator, "tpm2_nvincrement", &["-C", &index, &index]);
+    tools::run(
+        &machine.simulator,
+        "tpm2_nvincrement",
+        &["-C", &index, &index],
+    );
     let counter = machine.root().counter(&machine.counter()).unwrap();
     let error = block_on(counter.read()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeviceFailed, "{error}");

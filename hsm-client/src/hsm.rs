@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hsm_backend_soft::{
-    CryptoProvider, Protector, ProtectorKind, SoftDevice, SoftDeviceOptions,
-};
+use hsm_backend_soft::{CryptoProvider, Protector, ProtectorKind, SoftDevice, SoftDeviceOptions};
 use hsm_core::audit::{RequestId, StreamId};
 use hsm_core::{
     Clock, Credentials, EngineStatus, Error, ErrorKind, PublicKey, Result, SecretBytes, Service,

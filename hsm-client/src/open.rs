@@ -192,11 +192,7 @@ fn open_remote(peer: Peer, options: OpenOptions) -> Result<Opened> {
     Ok(Opened::Remote(Arc::new(service)))
 }
 
-async fn open_soft(
-    path: &Path,
-    options: OpenOptions,
-    trust: Trust,
-) -> Result<(Local, RequestIds)> {
+async fn open_soft(path: &Path, options: OpenOptions, trust: Trust) -> Result<(Local, RequestIds)> {
     let folder = Folder::new(path);
     if !folder.store().exists() {
         return Err(Error::new(

@@ -148,7 +148,9 @@ fn it_opens_with_its_tpm_after_a_power_cycle() {
     machine.create(|setup| setup);
     let names: Vec<_> = fs::read_dir(machine.path()).unwrap().collect();
     assert!(
-        !names.iter().any(|name| name.as_ref().unwrap().file_name() == "domain.key"),
+        !names
+            .iter()
+            .any(|name| name.as_ref().unwrap().file_name() == "domain.key"),
         "no key file opens it"
     );
     works(machine.open_with_tpm().unwrap());
@@ -199,7 +201,9 @@ fn after_other_firmware_the_passphrase_opens_it_and_seals_it_anew() {
         ErrorKind::Denied,
         &["PCR 7 holds another value", "also opens with a passphrase"],
     );
-    let both = OpenOptions::new().tpm(machine.seal()).passphrase(PASSPHRASE);
+    let both = OpenOptions::new()
+        .tpm(machine.seal())
+        .passphrase(PASSPHRASE);
     let hsm = machine.open(both).unwrap();
     block_on(hsm.seal_to_tpm(seal)).unwrap();
     let kinds = [ProtectorKind::Passphrase, ProtectorKind::Sealer];
@@ -223,7 +227,11 @@ fn after_the_tpm_was_cleared_the_passphrase_opens_it_and_both_are_made_anew() {
         ErrorKind::DeviceFailed,
         &["cleared", "also opens with a passphrase"],
     );
-    let both = || OpenOptions::new().tpm(machine.seal()).passphrase(PASSPHRASE);
+    let both = || {
+        OpenOptions::new()
+            .tpm(machine.seal())
+            .passphrase(PASSPHRASE)
+    };
     refused(machine.open(both()), ErrorKind::DeviceFailed, &["cleared"]);
     refused(
         machine.open_with_passphrase(),
@@ -258,7 +266,9 @@ fn an_older_copy_of_the_folder_is_refused() {
         ErrorKind::Damaged,
         &["older copy", "danger_accept_rollback"],
     );
-    let both = OpenOptions::new().tpm(machine.seal()).passphrase(PASSPHRASE);
+    let both = OpenOptions::new()
+        .tpm(machine.seal())
+        .passphrase(PASSPHRASE);
     refused(machine.open(both), ErrorKind::Damaged, &["older copy"]);
 
     fs::remove_dir_all(machine.path()).unwrap();
@@ -268,7 +278,9 @@ fn an_older_copy_of_the_folder_is_refused() {
     // The backup is what is wanted.
     fs::remove_dir_all(machine.path()).unwrap();
     copy(&backup, &machine.path());
-    let accept = OpenOptions::new().tpm(machine.seal()).danger_accept_rollback();
+    let accept = OpenOptions::new()
+        .tpm(machine.seal())
+        .danger_accept_rollback();
     works(machine.open(accept).unwrap());
     works(machine.open_with_tpm().unwrap());
 }

@@ -275,7 +275,8 @@ impl Engine {
                     ));
                 }
                 let mut journal = Chain::new(id);
-                let mut changes = tree.plant(transaction, Anchor::empty(journal.head(), now, counted));
+                let mut changes =
+                    tree.plant(transaction, Anchor::empty(journal.head(), now, counted));
                 changes.put_row(Space::Meta, PARTITION_KEY, &partition_bytes)?;
                 changes.put(Space::Meta, SETTINGS_KEY, &record::to_bytes(&settings)?)?;
                 users::put(&mut changes, &administrator)?;

@@ -163,8 +163,11 @@ impl RootSealer for MemorySealer {
         }
         let mut state = self.0.lock();
         // Of where it is, and of how many there are: other hardware has it nowhere.
-        let place = Sha256::new()
-            .chain_update(format!("{:p} {}", Arc::as_ptr(&self.0), state.sealed.len()));
+        let place = Sha256::new().chain_update(format!(
+            "{:p} {}",
+            Arc::as_ptr(&self.0),
+            state.sealed.len()
+        ));
         let token = place.finalize().to_vec();
         let booted = state.booted.clone();
         let secret = SecretBytes::copy_from(secret.expose());

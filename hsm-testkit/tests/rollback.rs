@@ -14,7 +14,7 @@ use hsm_core::{
 };
 use hsm_testkit::service::{ADMINISTRATOR, PASSWORD};
 use hsm_testkit::{
-    CounterFault, Fault, FaultyStore, Faults, ManualClock, MemoryAudit, MemoryCounter, MemoryStore,
+    CounterFault, Fault, Faults, FaultyStore, ManualClock, MemoryAudit, MemoryCounter, MemoryStore,
     block_on,
 };
 
@@ -359,7 +359,10 @@ fn another_counter_or_none_is_refused_unless_it_is_accepted() {
     ] {
         let error = open_with(opening).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-        assert!(error.message().contains("danger_accept_rollback"), "{error}");
+        assert!(
+            error.message().contains("danger_accept_rollback"),
+            "{error}"
+        );
     }
     let counted = Opening::new().counter(Arc::new(other));
     drop(open_with(counted.clone().danger_accept_rollback()).unwrap());

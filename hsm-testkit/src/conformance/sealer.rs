@@ -25,7 +25,9 @@ fn secret(seed: u8) -> SecretBytes {
 /// Several secrets come back, in any order, and more than once.
 pub async fn sealed_secrets_come_back<S: RootSealer>(make: impl Fn() -> S) {
     let sealer = make();
-    let sealed: Vec<_> = (0..3).map(|at| ok(sealer.seal(&secret(at)), OPENS)).collect();
+    let sealed: Vec<_> = (0..3)
+        .map(|at| ok(sealer.seal(&secret(at)), OPENS))
+        .collect();
     for at in [2, 0, 1, 0] {
         let opened = ok(sealer.unseal(&sealed[usize::from(at)]), OPENS);
         assert_eq!(opened.expose(), secret(at).expose(), "{OPENS}");
