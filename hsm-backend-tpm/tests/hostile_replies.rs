@@ -138,10 +138,6 @@ fn one_bad_answer_is_an_error_at_most() {
                 let kind = error.kind();
                 assert!(kinds.contains(&kind), "answer {at} {name}: {error}");
             }
-            if name == "stalled" {
-                let failed = !matches!(done, Ok(Ok(())));
-                assert!(failed, "answer {at} was {name}, and nobody noticed");
-            }
             // The same device, if there is one, and another.
             between.plan(None, None);
             if let Ok(device) = &device {
