@@ -45,6 +45,11 @@ impl Failure {
         matches!(self, Self::Code(code) if code.base() == Some(TpmRcBase::Failure))
     }
 
+    /// Whether the object is not used in this way: its record says that it has a policy, or that it has none, and lies.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Code(code) if code.base() == Some(TpmRcBase::AuthUnavailable))
+    }
+
     /// Whether an authorization, or the HMAC of the session, was wrong.
     pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Code(code) if code.is_unauthorized())

@@ -112,7 +112,7 @@ pub(crate) fn check(tpm: &mut Tpm, key: &Key) -> Result<(), Failure> {
         Some(_) => change(entity, tpm.root_entity()?, auth, auth),
     };
     match tpm.call(&command) {
-        Err(failure) if failure.is_unauthorized() => Err(damaged(
+        Err(failure) if failure.is_unauthorized() || failure.is_unavailable() => Err(damaged(
             "the sealed key belongs to another record, or its record was edited",
         )
         .into()),

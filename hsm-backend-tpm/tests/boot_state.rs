@@ -228,8 +228,8 @@ fn attributes_change_in_any_state() {
         machine.extend(7);
         let new = Binding::new("test", b"changed");
         let verify = Usages::of(&[Usage::Verify]);
-        let resealed = device.reseal(&sealed, &binding(), &new, verify);
-        let resealed = resealed.await.unwrap();
+        let old = binding();
+        let resealed = device.reseal(&sealed, &old, &new, verify).await.unwrap();
         for (sealed, wrong) in [(&sealed, &new), (&resealed, &binding())] {
             let error = device.load(sealed, wrong).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");

@@ -42,13 +42,6 @@ impl Machine {
         tools::run(&self.simulator, tool, arguments)
     }
 
-    fn tool_fails(&self, tool: &str, arguments: &[&str]) {
-        let tcti = self.simulator.tcti();
-        let mut command = std::process::Command::new(tool);
-        let output = command.arg("--tcti").arg(tcti).args(arguments).output();
-        assert!(!output.unwrap().status.success(), "{tool} {arguments:?}");
-    }
-
     /// The storage root key of the standard template.
     fn create_root(&self, algorithm: &str, context: &str) {
         let attributes =
@@ -280,67 +273,6 @@ fn lock_out_says_how_long_it_lasts() {
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         // Keys have nothing to do with it.
         mac(&*key).await.unwrap();
-    });
-}
-
-#[test]
-fn an_owners_root_key_that_is_locked_out_says_how_long() {
-    let Some(machine) = Machine::new() else {
-        return;
-    };
-    // An owner whose root key is subject to the protection against guessing.
-    let path = |name: &str| machine.state.path().join(name).to_str().unwrap().to_owned();
-    let (context, guessed) = (path("root.ctx"), path("guessed.ctx"));
-    let attributes = "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth";
-    let template = ["-C", "o", "-G", "ecc256:null:aes128cfb", "-a", attributes];
-    let create = [&template[..], &["-c", &context]].concat();
-    machine.tool("tpm2_createprimary", &create);
-    let evict = ["-C", "o", "-c", &context, "0x81000001"];
-    machine.tool("tpm2_evictcontrol", &evict);
-    machine.tool("tpm2_flushcontext", &["-t"]);
-    let device = TpmDevice::create(machine.connect()).unwrap();
-    let root = device.root_name();
-    let (sealed, expected) = block_on(async {
-        let (sealed, key) = make(&device).await;
-        let expected = mac(&*key).await.unwrap();
-        device.close().await.unwrap();
-        (sealed, expected)
-    });
-    drop(device);
-    // Somebody guesses at another key of this TPM.
-    let times = ["--recovery-time=11", "--lockout-recovery-time=13"];
-    let parameters = ["--setup-parameters", "--max-tries=2", times[0], times[1]];
-    machine.tool("tpm2_dictionarylockout", &parameters);
-    let create = ["-C", "o", "-G", "ecc", "-p", "a password", "-c", &guessed];
-    machine.tool("tpm2_createprimary", &create);
-    for _ in 0..2 {
-        let change = [
-            "-c",
-            &guessed,
-            "-C",
-            "o",
-            "-p",
-            "wrong",
-            "-r",
-            "/dev/null",
-            "new",
-        ];
-        machine.tool_fails("tpm2_changeauth", &change);
-    }
-    machine.tool("tpm2_flushcontext", &["-t"]);
-    let device = TpmDevice::open(machine.connect(), root).unwrap();
-    block_on(async {
-        let error = device.load(&sealed, &binding()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LockedOut, "{error}");
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(11)));
-        device.close().await.unwrap();
-    });
-    drop(device);
-    machine.tool("tpm2_dictionarylockout", &["--clear-lockout"]);
-    let device = TpmDevice::open(machine.connect(), root).unwrap();
-    block_on(async {
-        let key = device.load(&sealed, &binding()).await.unwrap();
-        assert_eq!(mac(&*key).await.unwrap(), expected);
     });
 }
 

@@ -125,8 +125,9 @@ fn long_macs_of_many_tasks_do_not_use_up_the_places() {
         .collect();
     std::thread::scope(|scope| {
         for (key, alone) in keys.iter().zip(&alone) {
-            scope.spawn(|| {
-                let tag = block_on(key.mac(Algorithm::Hs256, &long)).unwrap();
+            let long = &long;
+            scope.spawn(move || {
+                let tag = block_on(key.mac(Algorithm::Hs256, long)).unwrap();
                 assert_eq!(&tag, alone);
             });
         }

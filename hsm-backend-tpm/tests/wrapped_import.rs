@@ -164,8 +164,9 @@ fn bare_keys_of_other_systems_come_in() {
     let message = SignInput::Message(b"message");
     let signature = block_on(key.sign(Algorithm::Es256, message)).unwrap();
     let software = SoftDevice::in_memory().unwrap();
-    let expected = software.import(SecretBytes::copy_from(&pkcs8), &signing, &binding());
-    let expected = block_on(expected).unwrap().public.unwrap();
+    let (material, bound) = (SecretBytes::copy_from(&pkcs8), binding());
+    let expected = block_on(software.import(material, &signing, &bound));
+    let expected = expected.unwrap().public.unwrap();
     assert_eq!(new.public.as_ref(), Some(&expected));
     expected
         .verify(Algorithm::Es256, message, &signature)
@@ -278,7 +279,8 @@ fn only_a_key_for_it_takes_others_in() {
         let unwrapped = carrier.key.unwrap(oaep, &wrapped[..256]).await;
         assert_eq!(unwrapped.unwrap_err().kind(), ErrorKind::KeyState);
         let new = carrier.device.generate(&mac.exportable(), &bound).await;
-        let exported = carrier.key.export(ALGORITHM, &new.unwrap().sealed, &bound);
+        let new = new.unwrap();
+        let exported = carrier.key.export(ALGORITHM, &new.sealed, &bound);
         assert_eq!(exported.await.unwrap_err().kind(), ErrorKind::KeyState);
     });
 }

@@ -182,6 +182,7 @@ impl<'s, K> CreateKey<'s, K> {
             Some(registers) => spec.in_boot_state(registers),
             None => spec,
         };
+        let boot_state = spec.boot_state;
         let mut new = NewKeyParameters::new(spec);
         new.not_before = self.not_before;
         new.expires = self.expires;
@@ -211,7 +212,7 @@ impl<'s, K> CreateKey<'s, K> {
             },
         };
         let info = self.session.key_info(request).await?;
-        if info.attributes.spec.boot_state != self.boot_state {
+        if info.attributes.spec.boot_state != boot_state {
             // Another service leaves out of a request what it does not know.
             return Err(Error::new(
                 ErrorKind::Unsupported,
