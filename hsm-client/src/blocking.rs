@@ -104,6 +104,18 @@ impl Hsm {
         block_on(self.0.login_with(credentials)).map(Session)
     }
 
+    /// As [`crate::Hsm::stay_logged_in`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn stay_logged_in(
+        &self,
+        credentials: impl Fn() -> Result<Credentials> + Send + Sync + 'static,
+    ) -> Result<Session> {
+        block_on(self.0.stay_logged_in(credentials)).map(Session)
+    }
+
     /// As [`crate::Hsm::close`].
     ///
     /// # Errors
@@ -449,6 +461,12 @@ impl AnyKey {
     #[must_use]
     pub fn handle(&self) -> Key<()> {
         Key(self.0.handle().clone())
+    }
+
+    /// As [`crate::AnyKey::at`].
+    #[must_use]
+    pub fn at(&self, version: VersionId) -> Self {
+        Self(self.0.at(version))
     }
 
     /// As [`crate::AnyKey::typed`].

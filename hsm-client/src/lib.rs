@@ -33,6 +33,8 @@
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | serve TLS with a key of the HSM | `tls`, with the feature `rustls` |
+//! | stay logged in for longer than a session lasts | [`Hsm::stay_logged_in`] |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -53,6 +55,10 @@ mod pages;
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
 mod session;
+mod standing;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub mod tls;
 mod url;
 
 pub use clock::SystemClock;

@@ -3,7 +3,7 @@
 use hsm_core::key::typed::KeyKind;
 use hsm_core::{
     Algorithm, Error, ErrorKind, KeyInfo, KeyRef, KeySpec, PublicKey, Request, Result, SecretBytes,
-    SignInput,
+    SignInput, VersionId,
 };
 
 use super::{Encapsulation, Encrypted, Key, Signature, Wrapped};
@@ -35,6 +35,15 @@ impl AnyKey {
     #[must_use]
     pub fn handle(&self) -> &Key<()> {
         &self.key
+    }
+
+    /// A handle for one version of the key.
+    #[must_use]
+    pub fn at(&self, version: VersionId) -> Self {
+        Self {
+            key: self.key.at(version),
+            spec: self.spec,
+        }
     }
 
     /// The typed handle.
