@@ -71,7 +71,10 @@ impl StandingSession {
         let session = match self.log_in().await {
             Ok(session) => session,
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::LockedOut) {
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Unauthenticated | ErrorKind::LockedOut
+                ) {
                     let wait = error.retry_after().unwrap_or(LOGIN_RETRY);
                     *self.refused() = Some(Refused {
                         kind: error.kind(),

@@ -144,7 +144,11 @@ impl Connector {
     /// # Errors
     ///
     /// As [`Acceptor::accept`].
-    pub async fn connect<IO>(&self, name: ServerName<'static>, io: IO) -> io::Result<ClientStream<IO>>
+    pub async fn connect<IO>(
+        &self,
+        name: ServerName<'static>,
+        io: IO,
+    ) -> io::Result<ClientStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

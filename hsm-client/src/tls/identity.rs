@@ -76,7 +76,11 @@ impl Identity {
     /// # Errors
     ///
     /// As [`new`](Self::new); the identity stays what it was.
-    pub async fn renew(&self, key: &impl TlsKey, chain: Vec<CertificateDer<'static>>) -> Result<()> {
+    pub async fn renew(
+        &self,
+        key: &impl TlsKey,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Result<()> {
         let renewed = Current::new(key, chain).await?;
         self.current.store(Arc::new(renewed));
         Ok(())
@@ -109,8 +113,7 @@ impl Current {
         let Some(first) = chain.first() else {
             return Err(invalid("there is no certificate".to_owned()));
         };
-        let unreadable =
-            || "the first certificate of the chain cannot be read; X.509 version 3 in DER is expected";
+        let unreadable = || "the first certificate of the chain cannot be read; X.509 version 3 in DER is expected";
         ParsedCertificate::try_from(first)
             .map_err(|source| invalid(unreadable().to_owned()).with_source(source))?;
         let certificate = Certificate::from_der(first)

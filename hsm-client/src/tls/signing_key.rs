@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hsm_core::key::typed::{
-    EcdsaP256, EcdsaP384, EcdsaP521, Ed25519, KeyKind, RsaPkcs1v15Sign2048, RsaPkcs1v15Sign3072,
+    EcdsaP256, EcdsaP384, EcdsaP521, Ed25519, RsaPkcs1v15Sign2048, RsaPkcs1v15Sign3072,
     RsaPkcs1v15Sign4096, RsaPss2048, RsaPss3072, RsaPss4096, Signing,
 };
 use hsm_core::{
@@ -314,7 +314,9 @@ impl rustls::sign::Signer for Signer {
                     .public
                     .to_der_signature(self.algorithm, signature.bytes())
             })
-            .map_err(|error| rustls::Error::Other(OtherError(Arc::new(NotSigned::new(self, error)))))
+            .map_err(|error| {
+                rustls::Error::Other(OtherError(Arc::new(NotSigned::new(self, error))))
+            })
     }
 
     fn scheme(&self) -> SignatureScheme {
@@ -340,7 +342,11 @@ impl NotSigned {
 
 impl fmt::Display for NotSigned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {} did not sign the handshake: {}", self.key, self.error)
+        write!(
+            f,
+            "key {} did not sign the handshake: {}",
+            self.key, self.error
+        )
     }
 }
 

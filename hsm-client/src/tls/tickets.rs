@@ -165,7 +165,10 @@ impl Tickets {
             &TICKET_PERIOD.as_secs().to_be_bytes(),
             &period.to_be_bytes(),
         ];
-        let secret = self.key.hkdf(b"", &info.concat(), NAME_LEN + KEY_LEN).await?;
+        let secret = self
+            .key
+            .hkdf(b"", &info.concat(), NAME_LEN + KEY_LEN)
+            .await?;
         TicketKey::new(period, &secret)
     }
 
@@ -247,7 +250,12 @@ impl fmt::Debug for Tickets {
 
 impl TicketKey {
     fn new(period: u64, secret: &SecretBytes) -> Result<Self> {
-        let broken = || Error::new(ErrorKind::DeviceFailed, "what was derived is of another length");
+        let broken = || {
+            Error::new(
+                ErrorKind::DeviceFailed,
+                "what was derived is of another length",
+            )
+        };
         let (name, key) = secret
             .expose()
             .split_first_chunk::<NAME_LEN>()

@@ -25,7 +25,9 @@ pub(super) fn wait<T>(work: impl Future<Output = Result<T>>, limit: Duration) ->
     let started = Instant::now();
     let mut to_the_end = || {
         loop {
-            let Some(left) = limit.checked_sub(started.elapsed()).filter(|left| !left.is_zero())
+            let Some(left) = limit
+                .checked_sub(started.elapsed())
+                .filter(|left| !left.is_zero())
             else {
                 return Err(Error::new(
                     ErrorKind::Unknown,
@@ -69,7 +71,10 @@ mod tests {
     fn a_wait_has_an_end() {
         let error = wait(pending::<Result<()>>(), Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown);
-        assert!(error.message().contains("has not answered within 1ms"), "{error}");
+        assert!(
+            error.message().contains("has not answered within 1ms"),
+            "{error}"
+        );
     }
 
     /// The wakers go to a thread that wakes them, so nothing is waited for but that.

@@ -16,7 +16,9 @@ use crate::world::{Gate, Mode, World, server};
 async fn identity(world: &World, gate: &Gate) -> Arc<Identity> {
     let key = world.gated(gate).await;
     let key = key.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     Arc::new(Identity::new(&key, chain).await.unwrap())
 }
 
@@ -28,8 +30,11 @@ async fn others_go_on(gate: &Gate, server: ServerConfig, client: ClientConfig, s
     gate.set(Mode::Held);
     let accepting = tokio::spawn(async move { Acceptor::new(server).accept(far).await });
     let connector = Connector::new(client);
-    let connecting =
-        tokio::spawn(async move { connector.connect("localhost".try_into().unwrap(), near).await });
+    let connecting = tokio::spawn(async move {
+        connector
+            .connect("localhost".try_into().unwrap(), near)
+            .await
+    });
     gate.arrivals(before + 1).await;
     assert_eq!(tokio::spawn(async { 7 }).await.unwrap(), 7);
     assert!(!accepting.is_finished() && !connecting.is_finished());
@@ -98,8 +103,11 @@ async fn a_plain_acceptor_on_a_runtime_of_several_threads() {
     let before = gate.arrived();
     gate.set(Mode::Held);
     let accepting = tokio::spawn(async move { acceptor.accept(far).await });
-    let connecting =
-        tokio::spawn(async move { connector.connect("localhost".try_into().unwrap(), near).await });
+    let connecting = tokio::spawn(async move {
+        connector
+            .connect("localhost".try_into().unwrap(), near)
+            .await
+    });
     gate.arrivals(before + 1).await;
     // On the worker that waits, if it were blocked.
     assert_eq!(tokio::spawn(async { 7 }).await.unwrap(), 7);
@@ -134,13 +142,21 @@ async fn more_handshakes_than_threads() {
         .map(|_| {
             let (near, far) = tokio::io::duplex(1 << 14);
             let acceptor = acceptor.clone();
-            (near, tokio::spawn(async move { acceptor.accept(far).await.map(drop) }))
+            (
+                near,
+                tokio::spawn(async move { acceptor.accept(far).await.map(drop) }),
+            )
         })
         .collect();
     gate.arrivals(before + HANDSHAKE_THREADS_MAX).await;
     assert_eq!(gate.arrived(), before + HANDSHAKE_THREADS_MAX);
     gate.set(Mode::Open);
-    for result in accepting.join_all().await.into_iter().chain(connecting.join_all().await) {
+    for result in accepting
+        .join_all()
+        .await
+        .into_iter()
+        .chain(connecting.join_all().await)
+    {
         result.unwrap();
     }
     for (near, accepting) in silent {

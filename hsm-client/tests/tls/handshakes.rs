@@ -24,7 +24,9 @@ async fn both_sides<A: TlsKind>(versions: &[&'static SupportedProtocolVersion]) 
     for version in versions {
         let name = format!("key-{:?}", version.version);
         let key = session.create::<A>(&name).await.unwrap();
-        let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+        let chain = world
+            .ca
+            .issue(&key.public_key().await.unwrap(), "localhost");
         let identity = Arc::new(Identity::new(&key, chain.clone()).await.unwrap());
 
         let server = Arc::new(world.ca.server_for_clients(&[version], identity.clone()));
@@ -88,7 +90,9 @@ async fn rsa_pkcs1_is_not_for_tls_1_3() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<RsaPkcs1v15Sign2048>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let identity = Arc::new(Identity::new(&key, chain).await.unwrap());
     let client = Arc::new(world.ca.client_of(&[&TLS13]));
     assert!(handshake(&Arc::new(server(identity)), &client, "localhost").is_err());
@@ -119,7 +123,10 @@ async fn a_key_of_any_type() {
         signer.sign(b"message").unwrap();
     }
     assert!(signing.choose_scheme(&[SignatureScheme::ED25519]).is_none());
-    assert_eq!(SigningKey::new(&key).await.unwrap().algorithm(), rustls::SignatureAlgorithm::RSA);
+    assert_eq!(
+        SigningKey::new(&key).await.unwrap().algorithm(),
+        rustls::SignatureAlgorithm::RSA
+    );
     for version in BOTH {
         let client = Arc::new(world.ca.client_of(&[version]));
         handshake(&Arc::new(server(identity.clone())), &client, "localhost").unwrap();
@@ -146,9 +153,13 @@ async fn a_program_that_does_not_know_us_takes_our_keys() {
     let client = Arc::new(world.ca.client());
     let chain = world.ca.issue(&ec.public_key().await.unwrap(), "localhost");
     let ec = of_another_project(SigningKey::new(&ec).await.unwrap(), chain);
-    let chain = world.ca.issue(&okp.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&okp.public_key().await.unwrap(), "localhost");
     let okp = of_another_project(SigningKey::new(&okp).await.unwrap(), chain);
-    let chain = world.ca.issue(&rsa.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&rsa.public_key().await.unwrap(), "localhost");
     let rsa = of_another_project(SigningKey::new(&rsa).await.unwrap(), chain);
     for server in [ec, okp, rsa] {
         handshake(&Arc::new(server), &client, "localhost").unwrap();

@@ -28,19 +28,30 @@ async fn a_key_that_is_disabled_fails_new_handshakes_only() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let server = server(Arc::new(Identity::new(&key, chain).await.unwrap()));
     let (server, client) = (Arc::new(server), Arc::new(world.ca.client()));
     let mut established = handshake(&server, &client, "localhost").unwrap();
 
-    key.update(AttributesUpdate::new().enabled(false)).await.unwrap();
+    key.update(AttributesUpdate::new().enabled(false))
+        .await
+        .unwrap();
     let fresh = Arc::new(world.ca.client());
     let error = handshake(&server, &fresh, "localhost").unwrap_err();
-    assert!(error.to_string().contains("key www did not sign the handshake"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("key www did not sign the handshake"),
+        "{error}"
+    );
     assert_eq!(cause(&error), ErrorKind::KeyState);
     assert!(established.are_connected());
 
-    key.update(AttributesUpdate::new().enabled(true)).await.unwrap();
+    key.update(AttributesUpdate::new().enabled(true))
+        .await
+        .unwrap();
     handshake(&server, &fresh, "localhost").unwrap();
 }
 
@@ -49,8 +60,14 @@ async fn a_key_that_expires_fails_new_handshakes_only() {
     let world = World::new().await;
     let session = world.app().await;
     let expires = world.clock.now() + Duration::from_secs(60);
-    let key = session.create::<Ed25519>("www").expires(expires).await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let key = session
+        .create::<Ed25519>("www")
+        .expires(expires)
+        .await
+        .unwrap();
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let server = server(Arc::new(Identity::new(&key, chain).await.unwrap()));
     let (server, client) = (Arc::new(server), Arc::new(world.ca.client()));
     let mut established = handshake(&server, &client, "localhost").unwrap();
@@ -69,9 +86,10 @@ async fn connect(
     client: rustls::ClientConfig,
 ) -> std::io::Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
     let (near, far) = tokio::io::duplex(1 << 14);
+    let connector = Connector::new(client);
     let (accepted, connected) = tokio::join!(
         acceptor.accept(far),
-        Connector::new(client).connect("localhost".try_into().unwrap(), near)
+        connector.connect("localhost".try_into().unwrap(), near)
     );
     accepted?;
     let stream = connected?;
@@ -84,7 +102,9 @@ async fn an_hsm_goes_away_under_load_and_comes_back() {
     let gate = Gate::new();
     let key = world.gated(&gate).await;
     let key = key.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let acceptor = Acceptor::new(server(Arc::new(Identity::new(&key, chain).await.unwrap())));
     let load = |count: usize| {
         let mut tasks = tokio::task::JoinSet::new();
@@ -107,11 +127,17 @@ async fn an_hsm_goes_away_under_load_and_comes_back() {
     gate.arrivals(before + 8).await;
     gate.set(Mode::Away);
     let results = tasks.join_all().await.concat_results();
-    let failed: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    let failed: Vec<_> = results
+        .iter()
+        .filter_map(|result| result.as_ref().err())
+        .collect();
     assert!(!failed.is_empty());
     for error in failed {
         let message = error.to_string();
-        assert!(message.contains("www") && message.contains("unreachable"), "{message}");
+        assert!(
+            message.contains("www") && message.contains("unreachable"),
+            "{message}"
+        );
     }
     assert!(connect(&acceptor, world.ca.client()).await.is_err());
 
@@ -136,7 +162,9 @@ async fn a_certificate_is_renewed_under_handshakes() {
     let world = Arc::new(World::new().await);
     let session = world.app().await;
     let key = session.create::<EcdsaP256>("www").await.unwrap();
-    let old = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let old = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let identity = Arc::new(Identity::new(&key, old.clone()).await.unwrap());
     let acceptor = Acceptor::new(server(identity.clone()));
     let mut tasks = tokio::task::JoinSet::new();
@@ -157,7 +185,9 @@ async fn a_certificate_is_renewed_under_handshakes() {
     // A version of its own for the new certificate. The old certificate still has the old one meanwhile.
     let version = key.rotate().await.unwrap();
     connect(&acceptor, world.ca.client()).await.unwrap();
-    let new = world.ca.issue(&key.at(version).public_key().await.unwrap(), "localhost");
+    let new = world
+        .ca
+        .issue(&key.at(version).public_key().await.unwrap(), "localhost");
     identity.renew(&key, new.clone()).await.unwrap();
     renewed.send_replace(true);
     assert_ne!(old, new);
@@ -172,7 +202,9 @@ async fn rotation_does_not_break_the_certificate() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let server: ServerConfig = server(Arc::new(Identity::new(&key, chain.clone()).await.unwrap()));
     key.rotate().await.unwrap();
     key.rotate().await.unwrap();

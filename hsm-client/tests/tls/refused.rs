@@ -24,20 +24,27 @@ async fn a_certificate_of_another_key() {
     let session = world.app().await;
     let key = session.create::<EcdsaP256>("www").await.unwrap();
     let other = session.create::<EcdsaP256>("other").await.unwrap();
-    let of_other = world.ca.issue(&other.public_key().await.unwrap(), "localhost");
+    let of_other = world
+        .ca
+        .issue(&other.public_key().await.unwrap(), "localhost");
     let (kind, message) = refusal(&key, of_other.clone()).await;
     assert_eq!(kind, ErrorKind::InvalidInput);
     assert!(message.contains("is for another key"), "{message}");
     assert!(message.contains("any version of key www"), "{message}");
 
     // The right one does not come first.
-    let own = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let own = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let (kind, _) = refusal(&key, [of_other.clone(), own.clone()].concat()).await;
     assert_eq!(kind, ErrorKind::InvalidInput);
 
     // Of another type.
     let edwards = session.create::<Ed25519>("edwards").await.unwrap();
-    assert_eq!(refusal(&edwards, own.clone()).await.0, ErrorKind::InvalidInput);
+    assert_eq!(
+        refusal(&edwards, own.clone()).await.0,
+        ErrorKind::InvalidInput
+    );
 
     // An identity that is not renewed stays what it was.
     let identity = Identity::new(&key, own.clone()).await.unwrap();
@@ -50,7 +57,9 @@ async fn a_certificate_of_another_version() {
     let world = World::new().await;
     let session = world.app().await;
     let key = session.create::<EcdsaP256>("www").await.unwrap();
-    let old = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let old = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let new = key.rotate().await.unwrap();
     // The handle that follows rotation finds it, the one of the new version is not for it.
     Identity::new(&key, old.clone()).await.unwrap();
@@ -71,14 +80,20 @@ async fn a_certificate_out_of_its_time() {
     });
     let (kind, message) = refusal(&key, past).await;
     assert_eq!(kind, ErrorKind::InvalidInput);
-    assert!(message.contains("has expired at 2002-01-01T00:00:00Z"), "{message}");
+    assert!(
+        message.contains("has expired at 2002-01-01T00:00:00Z"),
+        "{message}"
+    );
     let future = world.ca.issue_with(&public, "localhost", |params| {
         params.not_before = date_time_ymd(3001, 1, 1);
         params.not_after = date_time_ymd(3002, 1, 1);
     });
     let (kind, message) = refusal(&key, future).await;
     assert_eq!(kind, ErrorKind::InvalidInput);
-    assert!(message.contains("not valid before 3001-01-01T00:00:00Z"), "{message}");
+    assert!(
+        message.contains("not valid before 3001-01-01T00:00:00Z"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -86,11 +101,19 @@ async fn no_certificate() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let whole = chain[0].as_ref();
     let cut = whole[..whole.len() - 1].to_vec();
     let longer = [whole, &[0]].concat();
-    for chain in [vec![], vec![vec![]], vec![vec![0x30; 99]], vec![cut], vec![longer]] {
+    for chain in [
+        vec![],
+        vec![vec![]],
+        vec![vec![0x30; 99]],
+        vec![cut],
+        vec![longer],
+    ] {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let (kind, message) = refusal(&key, chain).await;
         assert_eq!(kind, ErrorKind::InvalidInput);
@@ -103,16 +126,25 @@ async fn a_key_that_cannot_sign() {
     let world = World::new().await;
     let session = world.app().await;
     let key = session.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
-    key.update(AttributesUpdate::new().enabled(false)).await.unwrap();
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
+    key.update(AttributesUpdate::new().enabled(false))
+        .await
+        .unwrap();
     assert_eq!(refusal(&key, chain.clone()).await.0, ErrorKind::KeyState);
-    key.update(AttributesUpdate::new().enabled(true)).await.unwrap();
+    key.update(AttributesUpdate::new().enabled(true))
+        .await
+        .unwrap();
 
     // One who may read keys and not use them.
     let admin = world.admin().await;
     admin.create_user("auditor", PASSWORD).await.unwrap();
     let role = BuiltInRole::CryptoAuditor;
-    admin.assign_role(role, "auditor", Scope::Keys).await.unwrap();
+    admin
+        .assign_role(role, "auditor", Scope::Keys)
+        .await
+        .unwrap();
     let auditor = world.hsm.login("auditor", PASSWORD).await.unwrap();
     let seen = auditor.key::<EcdsaP256>("www").await.unwrap();
     assert_eq!(refusal(&seen, chain).await.0, ErrorKind::Denied);

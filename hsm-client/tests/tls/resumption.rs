@@ -15,7 +15,9 @@ use crate::world::{Gate, Mode, World, handshake, open_again, server};
 
 async fn tickets(session: &Session, clock: &Arc<ManualClock>) -> Arc<Tickets> {
     let key: Key<Kdk256> = session.key("tickets").await.unwrap();
-    Tickets::with_clock(&key, "www", clock.clone()).await.unwrap()
+    Tickets::with_clock(&key, "www", clock.clone())
+        .await
+        .unwrap()
 }
 
 /// Two engines over one folder, as two processes are.
@@ -27,7 +29,9 @@ async fn on_another_server_with_the_same_hsm() {
     let session = world.app().await;
     let key = session.create::<EcdsaP256>("www").await.unwrap();
     session.create::<Kdk256>("tickets").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
 
     let mut servers: Vec<Arc<ServerConfig>> = Vec::new();
     for session in [session, open_again(&url, &world.clock).await] {
@@ -66,7 +70,9 @@ async fn a_ticket_is_good_for_its_hour_and_the_next() {
     assert_eq!(tickets.lifetime(), 2 * period);
     let ticket = tickets.encrypt(b"a session").unwrap();
 
-    world.clock.advance(TICKET_PERIOD + TICKET_PERIOD - Duration::from_secs(1));
+    world
+        .clock
+        .advance(TICKET_PERIOD + TICKET_PERIOD - Duration::from_secs(1));
     let session = world.app().await;
     assert_eq!(tickets.lifetime(), period + 1);
     assert_eq!(tickets.decrypt(&ticket).unwrap(), b"a session");
@@ -107,8 +113,12 @@ async fn services_do_not_take_each_others_tickets() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<Kdk256>("tickets").await.unwrap();
-    let open = Tickets::with_clock(&key, "open", world.clock.clone()).await.unwrap();
-    let staff = Tickets::with_clock(&key, "staff", world.clock.clone()).await.unwrap();
+    let open = Tickets::with_clock(&key, "open", world.clock.clone())
+        .await
+        .unwrap();
+    let staff = Tickets::with_clock(&key, "staff", world.clock.clone())
+        .await
+        .unwrap();
     assert_eq!(staff.decrypt(&open.encrypt(b"a session").unwrap()), None);
 }
 
@@ -117,7 +127,9 @@ async fn rotation_and_forgetting_end_all_tickets() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<Kdk256>("tickets").await.unwrap();
-    let tickets = Tickets::with_clock(&key, "www", world.clock.clone()).await.unwrap();
+    let tickets = Tickets::with_clock(&key, "www", world.clock.clone())
+        .await
+        .unwrap();
     let ticket = tickets.encrypt(b"a session").unwrap();
     tickets.forget();
     tickets.refresh().await.unwrap();
@@ -135,7 +147,9 @@ async fn an_hsm_that_is_away_costs_resumption_only() {
     let gate = Gate::new();
     let session = world.gated(&gate).await;
     let key = session.create::<Kdk256>("tickets").await.unwrap();
-    let tickets = Tickets::with_clock(&key, "www", world.clock.clone()).await.unwrap();
+    let tickets = Tickets::with_clock(&key, "www", world.clock.clone())
+        .await
+        .unwrap();
     let fetched = gate.arrived();
     assert_eq!(fetched, 3);
 
@@ -169,8 +183,12 @@ async fn a_key_that_may_not_derive_is_refused() {
     let world = World::new().await;
     let key = world.app().await;
     let key = key.create::<Kdk256>("tickets").await.unwrap();
-    key.update(AttributesUpdate::new().enabled(false)).await.unwrap();
-    let error = Tickets::with_clock(&key, "www", world.clock.clone()).await.unwrap_err();
+    key.update(AttributesUpdate::new().enabled(false))
+        .await
+        .unwrap();
+    let error = Tickets::with_clock(&key, "www", world.clock.clone())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyState);
     assert!(world.clock.now().unix_seconds() > 0);
 }

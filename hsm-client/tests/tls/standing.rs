@@ -23,28 +23,40 @@ async fn a_server_serves_on_when_its_session_has_ended() {
     let session = session.await.unwrap();
     let short = world.app().await;
     let key = session.create::<EcdsaP256>("www").await.unwrap();
-    let chain = world.ca.issue(&key.public_key().await.unwrap(), "localhost");
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
     let server = Arc::new(server(Arc::new(Identity::new(&key, chain).await.unwrap())));
     let client = || Arc::new(world.ca.client());
     handshake(&server, &client(), "localhost").unwrap();
     assert_eq!(logins.load(Ordering::SeqCst), 1);
 
-    world.clock.advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
     let error = short.key::<EcdsaP256>("www").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     handshake(&server, &client(), "localhost").unwrap();
     assert_eq!(logins.load(Ordering::SeqCst), 2);
 
     // A change is not repeated by itself, and may be.
-    world.clock.advance(SESSION_IDLE_MAX + Duration::from_secs(1));
-    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    assert_eq!(
+        key.rotate().await.unwrap_err().kind(),
+        ErrorKind::Unauthenticated
+    );
     key.rotate().await.unwrap();
     assert_eq!(logins.load(Ordering::SeqCst), 3);
 
     // Credentials that are not taken any more are not tried again and again.
     let admin = world.admin().await;
     admin
-        .update_user("app", UserUpdate::Password("another password".as_bytes().into()))
+        .update_user(
+            "app",
+            UserUpdate::Password(b"another password".to_vec().into()),
+        )
         .await
         .unwrap();
     for _ in 0..3 {
@@ -77,7 +89,9 @@ async fn a_session_cannot_change_hands() {
     });
     let session = session.await.unwrap();
     session.create::<EcdsaP256>("www").await.unwrap();
-    world.clock.advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
     let error = session.key::<EcdsaP256>("www").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(error.message().contains("admin"), "{error}");

@@ -118,10 +118,9 @@ impl Ca {
 
     pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(self.roots(), provider.clone())
-                .build()
-                .unwrap();
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots(), provider.clone())
+            .build()
+            .unwrap();
         ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
@@ -136,10 +135,9 @@ impl Ca {
         identity: Arc<dyn rustls::server::ResolvesServerCert>,
     ) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone())
-                .build()
-                .unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone())
+            .build()
+            .unwrap();
         ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
