@@ -62,7 +62,7 @@
 //! # When the HSM does not sign
 //!
 //! A key that has expired, was disabled or deleted, a grant that was taken away, an HSM that is away: the handshake fails,
-//! and what `accept` returns names the reason, for the server's log. Connections that are established do not need the key
+//! and what `accept` returns names the reason, for the server's log; [`cause`] finds it for programs. Connections that are established do not need the key
 //! any more. Resumption does not need it either, so [`Tickets`] live for an hour or two only.
 //!
 //! A handshake waits for the HSM for [`HSM_WAIT_MAX`] at most. Where it waits is what [`Acceptor`] is about.
@@ -80,7 +80,7 @@ pub use tokio_rustls;
 
 pub use acceptor::{Acceptor, Connector};
 pub use identity::{ByName, Identity};
-pub use signing_key::{SigningKey, TlsKey, TlsKind};
+pub use signing_key::{SigningKey, TlsKey, TlsKind, cause};
 pub use tickets::Tickets;
 
 /// How long one signature waits for the HSM.

@@ -180,13 +180,20 @@ const PRINTED: [&str; 49] = [
 ];
 
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
-const NO_SECRETS: [&str; 76] = [
+const NO_SECRETS: [&str; 82] = [
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "client auth::Challenge",
+    "client acceptor::Acceptor",
+    "client acceptor::Connector",
     "client clock::SystemClock",
+    "client identity::ByName",
+    "client identity::Identity",
     "client made::Encapsulation",
+    "client signing_key::SigningKey",
+    // Its keys are looked for in `tls/resumption.rs`.
+    "client tickets::Tickets",
     "client url::Address",
     "client url::Url",
     "core action::ActionSet",

@@ -67,7 +67,7 @@ impl Acceptor {
     ///
     /// What `io` fails with, [`TimedOut`](io::ErrorKind::TimedOut) after [`HANDSHAKE_MAX`],
     /// [`InvalidData`](io::ErrorKind::InvalidData) for what TLS refuses: the client's fault, or a key that did not sign. The
-    /// message says which, and an [`hsm_client::Error`](crate::Error) is among the sources.
+    /// message says which, and [`cause`](super::cause) finds out why.
     pub async fn accept<IO>(&self, io: IO) -> io::Result<ServerStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,

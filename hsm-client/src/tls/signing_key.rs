@@ -356,6 +356,29 @@ impl std::error::Error for NotSigned {
     }
 }
 
+/// Why a key did not sign, in an error that a handshake failed with: an [`io::Error`](std::io::Error) of
+/// [`Acceptor`](super::Acceptor) or of [`tokio_rustls`], or a [`rustls::Error`].
+///
+/// ```
+/// use hsm_client::tls::cause;
+///
+/// fn is_away(error: &std::io::Error) -> bool {
+///     cause(error).is_some_and(|cause| cause.kind() == hsm_client::ErrorKind::Unreachable)
+/// }
+/// ```
+#[must_use]
+pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let error = match error.downcast_ref::<std::io::Error>() {
+        Some(error) => error.get_ref()?.downcast_ref(),
+        None => error.downcast_ref(),
+    };
+    let Some(rustls::Error::Other(OtherError(other))) = error else {
+        return None;
+    };
+    let not_signed = other.downcast_ref::<NotSigned>()?;
+    Some(&not_signed.error)
+}
+
 fn mismatch(which: String) -> Error {
     Error::new(
         ErrorKind::InvalidInput,

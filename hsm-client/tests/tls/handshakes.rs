@@ -21,9 +21,8 @@ const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 async fn both_sides<A: TlsKind>(versions: &[&'static SupportedProtocolVersion]) {
     let world = World::new().await;
     let session = world.app().await;
-    for version in versions {
-        let name = format!("key-{:?}", version.version);
-        let key = session.create::<A>(&name).await.unwrap();
+    for (at, version) in versions.iter().enumerate() {
+        let key = session.create::<A>(&format!("www-{at}")).await.unwrap();
         let chain = world
             .ca
             .issue(&key.public_key().await.unwrap(), "localhost");
