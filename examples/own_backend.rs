@@ -100,7 +100,7 @@ impl Device for OwnDevice {
     }
 
     async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
-        self.capabilities.check(spec.key_type, None)?;
+        self.capabilities.check_spec(spec)?;
         loop {
             // 32 bytes are a key of either type, unless they are no scalar of P-256: once in 2^32 times.
             let material = SecretBytes::try_init_with(KEY_LEN, random)?;
@@ -117,7 +117,7 @@ impl Device for OwnDevice {
         binding: &Binding,
     ) -> Result<NewKey> {
         self.root.cipher()?;
-        self.capabilities.check(spec.key_type, None)?;
+        self.capabilities.check_spec(spec)?;
         if spec.key_type == KeyType::EcP256 {
             let key = SigningKey::from_pkcs8_der(material.expose());
             let key = key.map_err(|_| invalid("this is no P-256 key in PKCS#8"))?;

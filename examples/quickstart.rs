@@ -9,17 +9,18 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use hsm_client::envelope::Envelope;
 use hsm_client::kinds::{Aes256Kwp, EcdsaP384};
 use hsm_client::{
-    Algorithm, BuiltInRole, ErrorKind, Hsm, Key, PageRequest, PublicKey, Scope, Session, Setup,
-    Wrapped, audit,
+    Algorithm, BuiltInRole, ErrorKind, Hsm, Key, PageRequest, PublicKey, Scope, Setup, audit,
 };
 
 const FOLDER: &str = "quickstart.hsm";
 const URL: &str = "soft:quickstart.hsm";
 const ADMIN_PASSWORD: &str = "the administrator's password";
 const APP_PASSWORD: &str = "the application's password";
+/// What the encrypted file is; whoever decrypts it must know.
+const CONTEXT: &[u8] = b"quickstart/file";
 const USAGE: &str = "usage: quickstart FILE";
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -83,15 +84,16 @@ async fn first_process(file: &Path) -> Outcome {
     println!("signed {} ({} bytes)", file.display(), contents.len());
 
     // Encrypt it under a fresh data key, and keep the data key only wrapped.
-    let envelope = Envelope::seal(&app, &wrapping, &contents).await?;
-    std::fs::write("file.enc", envelope.to_bytes()?)?;
+    let envelope = Envelope::new(&app, &wrapping);
+    let sealed = envelope.seal(&contents, CONTEXT).await?;
+    std::fs::write("file.enc", &sealed)?;
     println!("encrypted it under a data key that the HSM wrapped: file.enc");
 
     // New versions of both keys. What the old ones made still verifies and decrypts.
     let version = signing.rotate().await?;
     wrapping.rotate().await?;
     signing.verify(&contents, &signature).await?;
-    assert_eq!(envelope.open(&wrapping).await?, contents);
+    assert_eq!(envelope.open(&sealed, CONTEXT).await?.expose(), contents);
     let newer = signing.sign(&contents).await?;
     assert_eq!(newer.version(), Some(version));
     println!("rotated both keys: the old signature verifies, the old data decrypts");
@@ -107,7 +109,7 @@ async fn first_process(file: &Path) -> Outcome {
 
     // Everything that happened is in the log, and the log verifies with nothing but the audit key.
     std::fs::write("audit-key.pem", audit_key.to_pem()?)?;
-    drop((app, admin, signing, wrapping));
+    drop((app, admin, signing, wrapping, envelope));
     hsm.close().await?;
     let report = audit::verify(URL, &audit_key, |_| ())?;
     println!(
@@ -142,11 +144,12 @@ async fn second_process(file: &Path) -> Outcome {
         2
     );
 
-    let envelope = Envelope::from_bytes(&std::fs::read("file.enc")?)?;
-    assert_eq!(envelope.open(&wrapping).await?, contents);
+    let envelope = Envelope::new(&app, &wrapping);
+    let opened = envelope.open(&std::fs::read("file.enc")?, CONTEXT).await?;
+    assert_eq!(opened.expose(), contents);
     let signature = signing.sign(&contents).await?;
     signing.verify(&contents, &signature).await?;
-    drop((app, signing, wrapping));
+    drop((app, signing, wrapping, envelope));
     hsm.close().await?;
 
     let audit_key = PublicKey::from_pem(&std::fs::read_to_string("audit-key.pem")?)?;
@@ -160,63 +163,4 @@ async fn second_process(file: &Path) -> Outcome {
         "a second process decrypted file.enc and signed again; the log has {signed} uses of ES384"
     );
     Ok(())
-}
-
-/// A file that was encrypted under a data key of its own, and that key, wrapped by the HSM.
-struct Envelope {
-    data_key: Wrapped,
-    nonce: [u8; NONCE_LEN],
-    /// With the tag at the end.
-    ciphertext: Vec<u8>,
-}
-
-impl Envelope {
-    /// Encrypts in this process: the HSM gives random bytes and wraps them, however large the data is.
-    async fn seal(session: &Session, wrapping: &Key<Aes256Kwp>, contents: &[u8]) -> Outcome<Self> {
-        let data_key = session.random(AES_256_GCM.key_len()).await?;
-        let mut ciphertext = contents.to_vec();
-        let nonce = RandomizedNonceKey::new(&AES_256_GCM, data_key.expose())?
-            .seal_in_place_append_tag(Aad::empty(), &mut ciphertext)?;
-        Ok(Self {
-            data_key: wrapping.wrap(data_key.expose()).await?,
-            nonce: *nonce.as_ref(),
-            ciphertext,
-        })
-    }
-
-    async fn open(&self, wrapping: &Key<Aes256Kwp>) -> Outcome<Vec<u8>> {
-        let data_key = wrapping.unwrap(&self.data_key).await?;
-        let mut contents = self.ciphertext.clone();
-        let len = RandomizedNonceKey::new(&AES_256_GCM, data_key.expose())?
-            .open_in_place(
-                Nonce::assume_unique_for_key(self.nonce),
-                Aad::empty(),
-                &mut contents,
-            )?
-            .len();
-        contents.truncate(len);
-        Ok(contents)
-    }
-
-    /// Length of the wrapped key (one byte), wrapped key, nonce, ciphertext.
-    fn to_bytes(&self) -> Outcome<Vec<u8>> {
-        let data_key = self.data_key.to_bytes();
-        let len = u8::try_from(data_key.len())?;
-        Ok([&[len][..], &data_key, &self.nonce, &self.ciphertext].concat())
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Outcome<Self> {
-        let parts = || {
-            let (len, rest) = bytes.split_first()?;
-            let (data_key, rest) = rest.split_at_checked(usize::from(*len))?;
-            let (nonce, ciphertext) = rest.split_first_chunk()?;
-            Some((data_key, *nonce, ciphertext.to_vec()))
-        };
-        let (data_key, nonce, ciphertext) = parts().ok_or("file.enc is cut off")?;
-        Ok(Self {
-            data_key: Wrapped::from_bytes(data_key)?,
-            nonce,
-            ciphertext,
-        })
-    }
 }

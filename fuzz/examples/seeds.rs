@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     audit_frames()?;
+    jose_compact()?;
+    envelope_header()?;
     key_backup()?;
     pkcs8_import()?;
     private_key()?;
@@ -23,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     rotation_policy()?;
     sealed_key()?;
     store_record()?;
+    tpm_reply()?;
     wire_request()?;
     wire_response()?;
     wrapped_import()?;
@@ -50,6 +53,59 @@ fn private_key() -> Done {
         "x25519.jwk",
     ] {
         seed("private_key", name, fs::read(keys.join(name))?)?;
+    }
+    Ok(())
+}
+
+fn jose_compact() -> Done {
+    // Of RFC 7515 appendix A.5, RFC 7520 section 5.6 (without its text), and RFC 8037 appendix A.2.
+    seed("jose_compact", "none", "eyJhbGciOiJub25lIn0.e30.")?;
+    seed(
+        "jose_compact",
+        "signed",
+        "eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.e30.AAAA",
+    )?;
+    let direct =
+        "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..refa467QzzKx6QAB.AAAA.vbb32Xvllea2OtmHAdccRQ";
+    seed("jose_compact", "encrypted", direct)?;
+    let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    seed("jose_compact", "set", set)
+}
+
+/// The test vectors, without what is behind the mark, the version and the algorithm.
+fn envelope_header() -> Done {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hsm-client/tests/vectors/envelope.json");
+    let vectors: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(vectors)?)?;
+    for (number, vector) in vectors.iter().enumerate().take(4) {
+        let hex = vector["sealed"].as_str().ok_or("a vector has bytes")?;
+        let bytes: Result<Vec<_>, _> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16))
+            .collect();
+        seed("envelope_header", &format!("vector-{number}"), &bytes?[10..])?;
+    }
+    Ok(())
+}
+
+/// Steps, whether the root key is pinned, and what is wrong with the answers.
+fn tpm_reply() -> Done {
+    seed("tpm_reply", "right", [4, 0, 16, 32, 48, 1])?;
+    seed("tpm_reply", "resealed", [4, 8, 24, 40, 56, 1])?;
+    // Forty answers are right, and then one is not.
+    for (name, fault) in [
+        ("parameters", &[3, 4, 0, 2, 7, 7][..]),
+        ("bit", &[4, 1, 0x80]),
+        ("truncated", &[5, 0, 12]),
+        ("longer", &[5, 1, 3, 1, 2, 3]),
+        ("altered", &[5, 2, 30, 1]),
+        ("busy", &[6, 9, 0x22]),
+        ("no_session", &[6, 9, 0x18]),
+        ("no_place", &[6, 9, 2]),
+        ("locked_out", &[6, 9, 0x21]),
+        ("late", &[7, 0]),
+        ("cut_off", &[7, 1]),
+    ] {
+        let script = [&[4, 0, 16, 0, 16, 1][..], &[0; 40], fault].concat();
+        seed("tpm_reply", name, script)?;
     }
     Ok(())
 }
@@ -158,19 +214,25 @@ fn protector_file() -> Done {
         bytes.extend_from_slice(&checksum);
         bytes
     };
-    let zeroized = [1, 0];
-    let key_file = [&[1, 2][..], &[0x11; 32], &[0x22; 40]].concat();
+    let wrapped = [&[0x11; 32][..], &[0x22; 40]].concat();
+    let zeroized = [2];
+    let key_file = [&[2, 2][..], &wrapped].concat();
     let cost = [
         &65_536u32.to_be_bytes()[..],
         &3u32.to_be_bytes(),
         &1u32.to_be_bytes(),
     ]
     .concat();
-    let passphrase = [&[1, 1][..], &cost, &[0x11; 32], &[0x22; 40]].concat();
+    let passphrase = [&[2, 1][..], &cost, &wrapped].concat();
+    let sealer = [&[3, 7][..], b"the TPM", &[0, 6], b"sealed", &wrapped].concat();
+    let both = [&passphrase[..], &sealer].concat();
+    let sealed = [&[2][..], &sealer].concat();
     for (name, body) in [
         ("zeroized", &zeroized[..]),
         ("key-file", &key_file),
         ("passphrase", &passphrase),
+        ("sealed", &sealed),
+        ("both", &both),
     ] {
         seed("protector_file", name, whole(body))?;
         // The target adds mark and checksum to these.

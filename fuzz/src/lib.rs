@@ -1,8 +1,10 @@
 //! What the fuzz targets and their seeds share.
 
 mod hsm;
+mod tpm;
 
 pub use hsm::{Hsm, Rows};
+pub use tpm::{FuzzedTpm, tpm_specs};
 
 use hsm_backend_soft::SoftDevice;
 use hsm_core::{Binding, KeySpec, KeyType, Usage, Usages};

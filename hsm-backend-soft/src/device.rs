@@ -16,7 +16,7 @@ use crate::health::Health;
 use crate::loaded::SoftKey;
 use crate::memory::{Depth, wiping_stack};
 use crate::options::{CryptoProvider, SoftDeviceOptions};
-use crate::protector::Protector;
+use crate::protector::{Protector, ProtectorKind};
 use crate::provider::Provider;
 use crate::root::Root;
 use crate::seal::{self, SALT_LEN};
@@ -72,9 +72,9 @@ impl SoftDevice {
         SoftDeviceOptions::new(provider)
     }
 
-    /// Puts the domain key under another protector; the keys stay as they are.
+    /// Puts the domain key under another protector, and no other; the keys stay as they are.
     ///
-    /// The change is durable and complete or did not happen. The old protector still opens old copies of the file.
+    /// The change is durable and complete or did not happen. The old protectors still open old copies of the file.
     ///
     /// # Errors
     ///
@@ -87,6 +87,59 @@ impl SoftDevice {
                 .root
                 .change_protector(protector, self.core.provider)
         })
+    }
+
+    /// Puts the domain key under one more protector. One of the same kind is replaced: so a new passphrase is set, and a
+    /// [`Sealer`](Protector::Sealer) sealed anew after the firmware has changed.
+    ///
+    /// The change is durable and complete or did not happen.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws-lc")] {
+    /// use hsm_backend_soft::{Protector, ProtectorKind, SoftDevice};
+    /// use hsm_core::SecretBytes;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let folder = folder.path();
+    /// let device = SoftDevice::create(&folder.join("domain"), &Protector::KeyFile(folder.join("key")))?;
+    /// device.add_protector(&Protector::Passphrase(SecretBytes::copy_from(b"a long passphrase")))?;
+    /// assert_eq!(device.protectors()?, [ProtectorKind::Passphrase, ProtectorKind::KeyFile]);
+    /// device.remove_protector(ProtectorKind::KeyFile)?;
+    /// # }
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`change_protector`](Self::change_protector), and what a sealer says.
+    pub fn add_protector(&self, protector: &Protector) -> Result<()> {
+        self.core.health.check()?;
+        wiping_stack(Depth::Usual, || {
+            self.core.root.add_protector(protector, self.core.provider)
+        })
+    }
+
+    /// Takes a protector away. It still opens old copies of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ErrorKind::Conflict) if it is the last, [`Unauthenticated`](ErrorKind::Unauthenticated) if there is none of
+    /// the kind, [`InvalidInput`](ErrorKind::InvalidInput) for a device in memory,
+    /// [`DeviceFailed`](ErrorKind::DeviceFailed) if the device was zeroized or the file system fails.
+    pub fn remove_protector(&self, kind: ProtectorKind) -> Result<()> {
+        self.core.health.check()?;
+        self.core.root.remove_protector(kind)
+    }
+
+    /// What opens the device; nothing for one in memory. Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`](ErrorKind::Damaged) if the file was altered, [`DeviceFailed`](ErrorKind::DeviceFailed) if the device was
+    /// zeroized or the file system fails.
+    pub fn protectors(&self) -> Result<Vec<ProtectorKind>> {
+        self.core.health.check()?;
+        self.core.root.protectors()
     }
 
     /// Whether the system keeps the domain key in memory and out of core dumps. If not, raise the limit of locked memory
@@ -160,7 +213,7 @@ impl Device for SoftDevice {
 
     async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
         self.core.health.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         let (provider, key_type) = (self.core.provider, spec.key_type);
         let depth = provider.depth(key_type);
         let made = if key_type.info().family == KeyFamily::Rsa {
@@ -181,7 +234,7 @@ impl Device for SoftDevice {
         binding: &Binding,
     ) -> Result<NewKey> {
         self.core.health.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         let depth = self.core.provider.depth(spec.key_type);
         wiping_stack(depth, || self.core.import(material.expose(), spec, binding))
     }

@@ -1,5 +1,5 @@
 //! The software device of the hsm SDK: keys that live in this process, sealed under a domain key that rests under a
-//! passphrase or a key file.
+//! passphrase, a key file, or hardware such as a TPM.
 //!
 //! It implements [`Device`](hsm_core::Device) of `hsm-core` with the primitives of aws-lc-rs, or in pure Rust. Applications
 //! want `hsm-client`, which puts roles, policies, names and an audit log in front of it.
@@ -29,7 +29,7 @@
 //! - [`SoftDevice`]: create one, open one, or make one [in memory](SoftDeviceOptions::in_memory).
 //! - [`CryptoProvider`]: who does the cryptography; the first of [`SoftDeviceOptions`].
 //! - [`SoftDeviceOptions::approved_only`]: FIPS mode; [`FipsStatus`] says what is behind it.
-//! - [`Protector`]: what stands before the domain key, a passphrase or a key file.
+//! - [`Protector`]: what stands before the domain key: a passphrase, a key file, hardware, or several of them.
 //! - [`ProtectorFile`]: what lies on disk; public so that tools and fuzzers can read it.
 //!
 //! The formats of sealed keys, exported keys and protector files stand in `docs/sealed_key.md`, what each provider has and
@@ -73,7 +73,6 @@
 
 mod device;
 mod error;
-mod header;
 mod health;
 mod loaded;
 mod memory;
@@ -87,7 +86,7 @@ mod wrapped;
 
 pub use device::{FipsStatus, SoftDevice};
 pub use options::{CryptoProvider, SoftDeviceOptions};
-pub use protector::{Protector, ProtectorFile};
+pub use protector::{Protector, ProtectorFile, ProtectorKind};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

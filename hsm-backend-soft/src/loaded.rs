@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hsm_core::key::wrapped as transport;
 use hsm_core::limits::DERIVED_LEN_MAX;
 use hsm_core::{
     Algorithm, Binding, Ciphertext, CiphertextRef, DeriveParameters, Encapsulated, Error,
@@ -47,7 +48,7 @@ impl SoftKey {
     /// The parsed key, if the device works and the key may wrap or unwrap other keys of the device.
     fn permit_transport(&self, algorithm: Algorithm, usage: Usage) -> Result<&dyn ParsedKey> {
         self.core.check(algorithm)?;
-        wrapped::check(algorithm, self.spec.key_type)?;
+        transport::check(algorithm, self.spec.key_type)?;
         self.spec.check_only(algorithm)?;
         self.spec.check_usage(usage)?;
         Ok(&*self.parsed)
@@ -216,7 +217,7 @@ impl LoadedKey for SoftKey {
             }
             let provider = self.core.provider;
             let encoded = provider.encode(spec.key_type, material.expose())?;
-            let plaintext = wrapped::bind(&spec, &encoded);
+            let plaintext = transport::bind(&spec, &encoded)?;
             wrapped::wrap(provider, wrapping, algorithm, plaintext.expose())
         })
     }
@@ -230,10 +231,10 @@ impl LoadedKey for SoftKey {
         binding: &Binding,
     ) -> Result<NewKey> {
         let wrapping = self.permit_transport(algorithm, Usage::Import)?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         wiping_stack(self.core.provider.depth(spec.key_type), || {
             let plaintext = wrapped::unwrap(wrapping, algorithm, wrapped)?;
-            let encoded = wrapped::release(format, plaintext.expose(), spec)?;
+            let encoded = transport::release(format, plaintext.expose(), spec)?;
             self.core.import(encoded, spec, binding)
         })
     }

@@ -106,7 +106,18 @@ impl SoftDeviceOptions {
     /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) for an empty passphrase or a key file that others can read,
     /// [`DeviceFailed`](hsm_core::ErrorKind::DeviceFailed) if a self-test or the file system fails.
     pub fn create(&self, path: &Path, protector: &Protector) -> Result<SoftDevice> {
-        self.power_on(|provider| Root::create(path, protector, provider))
+        self.power_on(|provider| Root::create(path, std::slice::from_ref(protector), provider))
+    }
+
+    /// As [`create`](Self::create), under several protectors, any of which opens the device: hardware, and a passphrase for
+    /// the day on which it says no.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) if there is none, or two of a kind, and
+    /// what a sealer says.
+    pub fn create_under(&self, path: &Path, protectors: &[Protector]) -> Result<SoftDevice> {
+        self.power_on(|provider| Root::create(path, protectors, provider))
     }
 
     /// Opens the device whose domain key rests at `path`. Its power-on self-tests have passed.
@@ -118,7 +129,7 @@ impl SoftDeviceOptions {
     /// protector, [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) for a key file that others can read,
     /// [`Damaged`](hsm_core::ErrorKind::Damaged) if the file was altered,
     /// [`DeviceFailed`](hsm_core::ErrorKind::DeviceFailed) if the device was zeroized, or a self-test or the file system
-    /// fails.
+    /// fails, and what a [`RootSealer`](hsm_core::RootSealer) says.
     pub fn open(&self, path: &Path, protector: &Protector) -> Result<SoftDevice> {
         self.power_on(|_| Root::open(path, protector))
     }

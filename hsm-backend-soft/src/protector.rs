@@ -3,17 +3,21 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use hsm_core::{Error, ErrorKind, Result, SecretBytes};
+use hsm_core::limits::{SEALED_SECRET_LEN_MAX, SEALER_NAME_LEN_MAX};
+use hsm_core::{Error, ErrorKind, Result, RootSealer, SecretBytes};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::error::{damaged, failed, invalid};
-use crate::health::zeroized;
 use crate::seal::{derive_key, unwrap, wrap};
 
 /// What stands between somebody who reads the disk and the domain key.
+///
+/// A device can have one of each kind, and opens with any of them: hardware for every day, and a passphrase in a safe for the
+/// day on which the hardware says no.
 #[non_exhaustive]
 pub enum Protector {
     /// A file of 32 random bytes that only its owner can read. Made if it does not exist.
@@ -23,6 +27,21 @@ pub enum Protector {
     KeyFile(PathBuf),
     /// A passphrase, stretched with argon2id. Opening takes about a tenth of a second and 64 MiB, on purpose.
     Passphrase(SecretBytes),
+    /// Hardware, such as a TPM: the device opens on this machine only. Have a passphrase besides, or what ends the hardware
+    /// (and for a TPM, other firmware) ends every key.
+    Sealer(Arc<dyn RootSealer>),
+}
+
+impl Protector {
+    /// Which kind it is.
+    #[must_use]
+    pub const fn kind(&self) -> ProtectorKind {
+        match self {
+            Self::KeyFile(_) => ProtectorKind::KeyFile,
+            Self::Passphrase(_) => ProtectorKind::Passphrase,
+            Self::Sealer(_) => ProtectorKind::Sealer,
+        }
+    }
 }
 
 /// Says which kind it is and nothing more; a passphrase does not even show its length.
@@ -31,11 +50,35 @@ impl fmt::Debug for Protector {
         match self {
             Self::KeyFile(path) => f.debug_tuple("KeyFile").field(path).finish(),
             Self::Passphrase(_) => f.debug_tuple("Passphrase").finish_non_exhaustive(),
+            Self::Sealer(sealer) => f.debug_tuple("Sealer").field(&sealer.name()).finish(),
         }
     }
 }
 
-/// The contents of a protector file: the domain key, wrapped, and how to unwrap it.
+/// A kind of [`Protector`]. A device has at most one of each.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum ProtectorKind {
+    /// [`Protector::Passphrase`].
+    Passphrase,
+    /// [`Protector::KeyFile`].
+    KeyFile,
+    /// [`Protector::Sealer`].
+    Sealer,
+}
+
+/// With its article, as messages have it. Hardware has a name of its own, which only the file knows.
+impl fmt::Display for ProtectorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passphrase => "a passphrase",
+            Self::KeyFile => "a key file",
+            Self::Sealer => "hardware",
+        })
+    }
+}
+
+/// The contents of a protector file: for each protector the domain key, wrapped, and how to unwrap it.
 ///
 /// ```
 /// use hsm_backend_soft::ProtectorFile;
@@ -45,27 +88,43 @@ impl fmt::Debug for Protector {
 /// assert_eq!(error.kind(), ErrorKind::Damaged);
 /// ```
 #[derive(Clone, Eq, PartialEq)]
-pub struct ProtectorFile(Contents);
+pub struct ProtectorFile {
+    /// In the order of their kinds, one of each at most; none once the device was zeroized.
+    slots: Vec<Slot>,
+}
 
-/// A protector with its secret at hand: what turns a [`ProtectorFile`] into a domain key and back.
+/// The domain key under one protector.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct Slot {
+    lock: Lock,
+    salt: [u8; SALT_LEN],
+    domain_key: [u8; WRAPPED_LEN],
+}
+
+/// How a protector's secret is come by.
+#[derive(Clone, Eq, PartialEq)]
+enum Lock {
+    Passphrase(Cost),
+    KeyFile,
+    /// A secret of its own, as the hardware has sealed it.
+    Sealer {
+        name: String,
+        sealed: Vec<u8>,
+    },
+}
+
+/// A protector with its secret at hand: what makes a slot, and opens it.
 pub(crate) enum Unlocker<'a> {
     /// The bytes of the key file.
     KeyFile(&'a SecretBytes),
     /// The passphrase.
     Passphrase(&'a SecretBytes),
-}
-
-#[derive(Clone, Eq, PartialEq)]
-enum Contents {
-    KeyFile { wrapped: Wrapped },
-    Passphrase { cost: Cost, wrapped: Wrapped },
-    Zeroized,
-}
-
-#[derive(Clone, Eq, PartialEq)]
-struct Wrapped {
-    salt: [u8; SALT_LEN],
-    domain_key: [u8; WRAPPED_LEN],
+    /// What the hardware has sealed, and what it became.
+    Sealer {
+        name: &'static str,
+        secret: &'a SecretBytes,
+        sealed: &'a [u8],
+    },
 }
 
 /// The cost parameters of argon2id (RFC 9106).
@@ -78,60 +137,72 @@ struct Cost {
 
 impl ProtectorFile {
     /// The tombstone of a zeroized device.
-    pub(crate) const ZEROIZED: Self = Self(Contents::Zeroized);
+    pub(crate) const ZEROIZED: Self = Self { slots: Vec::new() };
 
-    /// Wraps a domain key.
-    pub(crate) fn protect(
-        domain_key: &[u8],
-        unlocker: &Unlocker<'_>,
-        salt: [u8; SALT_LEN],
-    ) -> Result<Self> {
-        let cost = match unlocker {
-            Unlocker::KeyFile(_) => None,
-            Unlocker::Passphrase(_) => Some(COST),
-        };
-        let key = unlocking_key(unlocker, cost, &salt)?;
-        let domain_key = wrap(&key, domain_key)?
-            .try_into()
-            .map_err(|_| failed("a domain key has 32 bytes"))?;
-        let wrapped = Wrapped { salt, domain_key };
-        Ok(Self(match cost {
-            None => Contents::KeyFile { wrapped },
-            Some(cost) => Contents::Passphrase { cost, wrapped },
-        }))
+    /// A file of these slots, of which the kinds differ.
+    pub(crate) fn of(slots: Vec<Slot>) -> Self {
+        let mut file = Self::ZEROIZED;
+        slots.into_iter().for_each(|slot| file.put(slot));
+        file
     }
 
-    /// Unwraps the domain key.
-    pub(crate) fn unprotect(&self, unlocker: &Unlocker<'_>) -> Result<SecretBytes> {
-        let (cost, wrapped, wrong) = match (&self.0, unlocker) {
-            (Contents::KeyFile { wrapped }, Unlocker::KeyFile(_)) => {
-                (None, wrapped, "wrong key file")
-            }
-            (Contents::Passphrase { cost, wrapped }, Unlocker::Passphrase(_)) => {
-                (Some(*cost), wrapped, "wrong passphrase")
-            }
-            (Contents::KeyFile { .. }, Unlocker::Passphrase(_)) => {
-                return Err(unauthenticated(
-                    "this HSM opens with a key file, not with a passphrase",
-                ));
-            }
-            (Contents::Passphrase { .. }, Unlocker::KeyFile(_)) => {
-                return Err(unauthenticated(
-                    "this HSM opens with a passphrase, not with a key file",
-                ));
-            }
-            (Contents::Zeroized, _) => return Err(zeroized()),
+    /// Adds a slot, or puts it in the place of that of its kind.
+    pub(crate) fn put(&mut self, slot: Slot) {
+        self.slots.retain(|old| old.kind() != slot.kind());
+        self.slots.push(slot);
+        self.slots.sort_by_key(Slot::kind);
+    }
+
+    /// Takes a slot away, unless it is the last.
+    pub(crate) fn remove(&mut self, kind: ProtectorKind) -> Result<()> {
+        let found = self.find(kind)?.kind();
+        if self.slots.len() == 1 {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "this is the last protector: without it nothing would open the HSM; add another first",
+            ));
+        }
+        self.slots.retain(|slot| slot.kind() != found);
+        Ok(())
+    }
+
+    /// The slot that a protector of this kind opens.
+    pub(crate) fn find(&self, kind: ProtectorKind) -> Result<&Slot> {
+        let found = self.slots.iter().find(|slot| slot.kind() == kind);
+        found.ok_or_else(|| {
+            let message = format!(
+                "this HSM opens with {}, not with {kind}",
+                self.names().join(" or ")
+            );
+            Error::new(ErrorKind::Unauthenticated, message)
+        })
+    }
+
+    /// What a hint for somebody whose protector says no is: with what else it opens.
+    pub(crate) fn others(&self, kind: ProtectorKind) -> Option<String> {
+        let others = Self {
+            slots: self.slots.iter().filter(|slot| slot.kind() != kind).cloned().collect(),
         };
-        let key = unlocking_key(unlocker, cost, &wrapped.salt)?;
-        unwrap(&key, &wrapped.domain_key)
-            .filter(|domain_key| domain_key.len() == DOMAIN_KEY_LEN)
-            .ok_or_else(|| unauthenticated(wrong))
+        (!others.slots.is_empty()).then(|| others.names().join(" or "))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let name = |slot: &Slot| match &slot.lock {
+            Lock::Sealer { name, .. } => name.clone(),
+            _ => slot.kind().to_string(),
+        };
+        self.slots.iter().map(name).collect()
+    }
+
+    /// The kinds of protectors that open the device.
+    pub fn protectors(&self) -> impl Iterator<Item = ProtectorKind> + '_ {
+        self.slots.iter().map(Slot::kind)
     }
 
     /// Whether this is what a zeroized device left behind.
     #[must_use]
-    pub fn is_zeroized(&self) -> bool {
-        self.0 == Contents::Zeroized
+    pub const fn is_zeroized(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// Reads the bytes of a protector file.
@@ -150,26 +221,21 @@ impl ProtectorFile {
         if checksum[..] != Sha256::digest(&bytes[..bytes.len() - CHECKSUM_LEN])[..] {
             return Err(altered());
         }
-        let ([version, kind], rest) = rest.split_first_chunk().ok_or_else(altered)?;
+        let (version, mut rest) = rest.split_first().ok_or_else(altered)?;
         if *version != VERSION {
             return Err(damaged(format!(
                 "the protector file has version {version}, this release reads version {VERSION}"
             )));
         }
-        Ok(Self(match *kind {
-            KIND_ZEROIZED if rest.is_empty() => Contents::Zeroized,
-            KIND_KEY_FILE => Contents::KeyFile {
-                wrapped: Wrapped::decode(rest)?,
-            },
-            KIND_PASSPHRASE => {
-                let (cost, rest) = rest.split_first_chunk().ok_or_else(altered)?;
-                Contents::Passphrase {
-                    cost: Cost::decode(cost)?,
-                    wrapped: Wrapped::decode(rest)?,
-                }
+        let mut slots: Vec<Slot> = Vec::new();
+        while !rest.is_empty() {
+            let slot = Slot::decode(&mut rest)?;
+            if slots.last().is_some_and(|last| last.kind() >= slot.kind()) {
+                return Err(altered());
             }
-            _ => return Err(altered()),
-        }))
+            slots.push(slot);
+        }
+        Ok(Self { slots })
     }
 
     /// The bytes of the file.
@@ -178,17 +244,10 @@ impl ProtectorFile {
         let mut bytes = Vec::with_capacity(LEN_MAX);
         bytes.extend_from_slice(MAGIC);
         bytes.push(VERSION);
-        match &self.0 {
-            Contents::KeyFile { wrapped } => {
-                bytes.push(KIND_KEY_FILE);
-                wrapped.encode(&mut bytes);
-            }
-            Contents::Passphrase { cost, wrapped } => {
-                bytes.push(KIND_PASSPHRASE);
-                bytes.extend_from_slice(&cost.encode());
-                wrapped.encode(&mut bytes);
-            }
-            Contents::Zeroized => bytes.push(KIND_ZEROIZED),
+        for slot in &self.slots {
+            bytes.extend_from_slice(&slot.lock.encode());
+            bytes.extend_from_slice(&slot.salt);
+            bytes.extend_from_slice(&slot.domain_key);
         }
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
@@ -198,26 +257,157 @@ impl ProtectorFile {
 
 impl fmt::Debug for ProtectorFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Contents::KeyFile { .. } => "ProtectorFile(key file)",
-            Contents::Passphrase { .. } => "ProtectorFile(passphrase)",
-            Contents::Zeroized => "ProtectorFile(zeroized)",
+        let names = match self.is_zeroized() {
+            true => "zeroized".to_owned(),
+            false => self.names().join(", "),
+        };
+        write!(f, "ProtectorFile({names})")
+    }
+}
+
+impl Slot {
+    /// Wraps a domain key.
+    pub(crate) fn protect(
+        domain_key: &[u8],
+        unlocker: &Unlocker<'_>,
+        salt: [u8; SALT_LEN],
+    ) -> Result<Self> {
+        let lock = match unlocker {
+            Unlocker::KeyFile(_) => Lock::KeyFile,
+            Unlocker::Passphrase(_) => Lock::Passphrase(COST),
+            Unlocker::Sealer { name, sealed, .. } => {
+                if !is_name(name.as_bytes()) || !is_sealed(sealed) {
+                    return Err(failed(format!(
+                        "{name:?} sealed to {} bytes, which no protector file takes",
+                        sealed.len()
+                    )));
+                }
+                Lock::Sealer {
+                    name: (*name).to_owned(),
+                    sealed: sealed.to_vec(),
+                }
+            }
+        };
+        let key = lock.key(unlocker, &salt)?;
+        let domain_key = wrap(&key, domain_key)?
+            .try_into()
+            .map_err(|_| failed("a domain key has 32 bytes"))?;
+        Ok(Self {
+            lock,
+            salt,
+            domain_key,
+        })
+    }
+
+    /// Unwraps the domain key.
+    pub(crate) fn unprotect(&self, unlocker: &Unlocker<'_>) -> Result<SecretBytes> {
+        let key = self.lock.key(unlocker, &self.salt)?;
+        unwrap(&key, &self.domain_key)
+            .filter(|domain_key| domain_key.len() == DOMAIN_KEY_LEN)
+            .ok_or_else(|| match self.lock {
+                Lock::Passphrase(_) => unauthenticated("wrong passphrase"),
+                Lock::KeyFile => unauthenticated("wrong key file"),
+                // The hardware has found nothing wrong with its part.
+                Lock::Sealer { .. } => altered(),
+            })
+    }
+
+    /// What the hardware sealed, in the slot of one.
+    pub(crate) fn sealed(&self) -> &[u8] {
+        match &self.lock {
+            Lock::Sealer { sealed, .. } => sealed,
+            _ => &[],
+        }
+    }
+
+    pub(crate) const fn kind(&self) -> ProtectorKind {
+        match self.lock {
+            Lock::Passphrase(_) => ProtectorKind::Passphrase,
+            Lock::KeyFile => ProtectorKind::KeyFile,
+            Lock::Sealer { .. } => ProtectorKind::Sealer,
+        }
+    }
+
+    fn decode(rest: &mut &[u8]) -> Result<Self> {
+        Ok(Self {
+            lock: Lock::decode(rest)?,
+            salt: *take(rest)?,
+            domain_key: *take(rest)?,
         })
     }
 }
 
-impl Wrapped {
-    fn decode(bytes: &[u8]) -> Result<Self> {
-        let (salt, domain_key) = bytes.split_first_chunk().ok_or_else(altered)?;
-        Ok(Self {
-            salt: *salt,
-            domain_key: domain_key.try_into().map_err(|_| altered())?,
+impl Lock {
+    fn decode(rest: &mut &[u8]) -> Result<Self> {
+        Ok(match take(rest)? {
+            [KIND_PASSPHRASE] => Self::Passphrase(Cost::decode(take(rest)?)?),
+            [KIND_KEY_FILE] => Self::KeyFile,
+            [KIND_SEALER] => {
+                let [len] = *take(rest)?;
+                let name = take_slice(rest, len.into())?;
+                let len = u16::from_be_bytes(*take(rest)?);
+                let sealed = take_slice(rest, len.into())?;
+                let name = std::str::from_utf8(name).map_err(|_| altered())?;
+                if !is_name(name.as_bytes()) || !is_sealed(sealed) {
+                    return Err(altered());
+                }
+                Self::Sealer {
+                    name: name.to_owned(),
+                    sealed: sealed.to_vec(),
+                }
+            }
+            _ => return Err(altered()),
         })
     }
 
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.salt);
-        bytes.extend_from_slice(&self.domain_key);
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Passphrase(cost) => {
+                bytes.push(KIND_PASSPHRASE);
+                bytes.extend_from_slice(&cost.encode());
+            }
+            Self::KeyFile => bytes.push(KIND_KEY_FILE),
+            Self::Sealer { name, sealed } => {
+                // No longer than their lengths tell: the limits are below.
+                bytes.extend_from_slice(&[KIND_SEALER, name.len().to_le_bytes()[0]]);
+                bytes.extend_from_slice(name.as_bytes());
+                let [low, high, ..] = sealed.len().to_le_bytes();
+                bytes.extend_from_slice(&[high, low]);
+                bytes.extend_from_slice(sealed);
+            }
+        }
+        bytes
+    }
+
+    /// The key that wraps the domain key. The whole head of the slot goes into it.
+    fn key(
+        &self,
+        unlocker: &Unlocker<'_>,
+        salt: &[u8; SALT_LEN],
+    ) -> Result<Zeroizing<[u8; 32]>> {
+        let head = self.encode();
+        let derive = |secret: &[u8]| derive_key(secret, salt, &[INFO, &[VERSION], &head]);
+        match (self, unlocker) {
+            (Self::Passphrase(cost), Unlocker::Passphrase(passphrase)) => {
+                let params = cost.params().ok_or_else(altered)?;
+                let mut stretched = Zeroizing::new([0; 32]);
+                // Its own memory argon2 leaves as it is, and the last of it gives the key away.
+                let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
+                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                    .hash_password_into_with_memory(
+                        passphrase.expose(),
+                        salt,
+                        stretched.as_mut_slice(),
+                        &mut memory[..],
+                    )
+                    .map_err(|_| invalid("the passphrase is too long"))?;
+                derive(stretched.as_slice())
+            }
+            (Self::KeyFile, Unlocker::KeyFile(bytes)) => derive(bytes.expose()),
+            (Self::Sealer { .. }, Unlocker::Sealer { secret, .. }) => derive(secret.expose()),
+            _ => Err(altered()),
+        }
     }
 }
 
@@ -257,37 +447,6 @@ impl Cost {
     }
 }
 
-/// The key that wraps the domain key. The whole head of the file goes into it.
-fn unlocking_key(
-    unlocker: &Unlocker<'_>,
-    cost: Option<Cost>,
-    salt: &[u8; SALT_LEN],
-) -> Result<Zeroizing<[u8; 32]>> {
-    match (unlocker, cost) {
-        (Unlocker::Passphrase(passphrase), Some(cost)) => {
-            let params = cost.params().ok_or_else(altered)?;
-            let mut stretched = Zeroizing::new([0; 32]);
-            // Its own memory argon2 leaves as it is, and the last of it gives the key away.
-            let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into_with_memory(
-                    passphrase.expose(),
-                    salt,
-                    stretched.as_mut_slice(),
-                    &mut memory[..],
-                )
-                .map_err(|_| invalid("the passphrase is too long"))?;
-            let head = [VERSION, KIND_PASSPHRASE];
-            derive_key(stretched.as_slice(), salt, &[INFO, &head, &cost.encode()])
-        }
-        (Unlocker::KeyFile(bytes), _) => {
-            let head = [VERSION, KIND_KEY_FILE];
-            derive_key(bytes.expose(), salt, &[INFO, &head])
-        }
-        (Unlocker::Passphrase(_), None) => Err(altered()),
-    }
-}
-
 fn unauthenticated(message: &'static str) -> Error {
     Error::new(ErrorKind::Unauthenticated, message)
 }
@@ -296,26 +455,52 @@ fn altered() -> Error {
     damaged("the protector file was altered or cut off; restore it from a backup")
 }
 
-/// Length of a salt, which is random for every file that is written.
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N]> {
+    let (taken, left) = rest.split_first_chunk().ok_or_else(altered)?;
+    *rest = left;
+    Ok(taken)
+}
+
+fn take_slice<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(len).ok_or_else(altered)?;
+    *rest = left;
+    Ok(taken)
+}
+
+fn is_name(name: &[u8]) -> bool {
+    let printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    (1..=SEALER_NAME_LEN_MAX).contains(&name.len()) && name.iter().all(printable)
+}
+
+fn is_sealed(sealed: &[u8]) -> bool {
+    (1..=SEALED_SECRET_LEN_MAX).contains(&sealed.len())
+}
+
+/// Length of a salt, which is random for every slot that is written.
 pub(crate) const SALT_LEN: usize = 32;
 
 /// Length of the domain key.
 pub(crate) const DOMAIN_KEY_LEN: usize = 32;
 
-/// Length of the longest protector file.
-pub(crate) const LEN_MAX: usize =
-    MAGIC.len() + 2 + COST_LEN + SALT_LEN + WRAPPED_LEN + CHECKSUM_LEN;
+/// Length of the longest protector file: one with a slot of each kind.
+pub(crate) const LEN_MAX: usize = MAGIC.len()
+    + 1
+    + (1 + COST_LEN)
+    + 1
+    + (1 + 1 + SEALER_NAME_LEN_MAX + 2 + SEALED_SECRET_LEN_MAX)
+    + 3 * (SALT_LEN + WRAPPED_LEN)
+    + CHECKSUM_LEN;
 
 const WRAPPED_LEN: usize = DOMAIN_KEY_LEN + 8;
 const COST_LEN: usize = 12;
 const CHECKSUM_LEN: usize = 32;
 
 const MAGIC: &[u8; 8] = b"hsm root";
-const VERSION: u8 = 1;
-const KIND_ZEROIZED: u8 = 0;
+const VERSION: u8 = 2;
 const KIND_PASSPHRASE: u8 = 1;
 const KIND_KEY_FILE: u8 = 2;
-const INFO: &[u8] = b"hsm protector v1";
+const KIND_SEALER: u8 = 3;
+const INFO: &[u8] = b"hsm protector";
 
 /// The second recommended option of RFC 9106 section 4.
 const COST: Cost = Cost {
@@ -337,36 +522,143 @@ mod tests {
 
     const DOMAIN_KEY: [u8; 32] = [7; 32];
 
-    fn key_file() -> (ProtectorFile, SecretBytes) {
-        let bytes = SecretBytes::init_with(32, |bytes| bytes.fill(1));
-        let file =
-            ProtectorFile::protect(&DOMAIN_KEY, &Unlocker::KeyFile(&bytes), [2; 32]).unwrap();
-        (file, bytes)
+    fn secret(byte: u8) -> SecretBytes {
+        SecretBytes::init_with(32, |bytes| bytes.fill(byte))
+    }
+
+    fn key_file() -> ProtectorFile {
+        let unlocker = Unlocker::KeyFile(&secret(1));
+        ProtectorFile::of(vec![
+            Slot::protect(&DOMAIN_KEY, &unlocker, [2; 32]).unwrap(),
+        ])
+    }
+
+    fn sealer<'a>(secret: &'a SecretBytes, sealed: &'a [u8]) -> Unlocker<'a> {
+        Unlocker::Sealer {
+            name: "the TPM",
+            secret,
+            sealed,
+        }
+    }
+
+    fn two_slots() -> ProtectorFile {
+        let mut file = ProtectorFile::of(vec![
+            Slot::protect(&DOMAIN_KEY, &sealer(&secret(3), b"sealed"), [4; 32]).unwrap(),
+        ]);
+        file.slots.extend(key_file().slots);
+        ProtectorFile::of(file.slots)
+    }
+
+    fn unprotect(file: &ProtectorFile, unlocker: &Unlocker<'_>) -> Result<SecretBytes> {
+        let kind = match unlocker {
+            Unlocker::KeyFile(_) => ProtectorKind::KeyFile,
+            Unlocker::Passphrase(_) => ProtectorKind::Passphrase,
+            Unlocker::Sealer { .. } => ProtectorKind::Sealer,
+        };
+        file.find(kind)?.unprotect(unlocker)
     }
 
     #[test]
-    fn what_is_protected_comes_back() {
-        let (file, bytes) = key_file();
+    fn what_is_protected_comes_back_through_every_slot() {
+        let file = two_slots();
         let read = ProtectorFile::decode(&file.encode()).unwrap();
         assert_eq!(read, file);
-        let domain_key = read.unprotect(&Unlocker::KeyFile(&bytes)).unwrap();
-        assert_eq!(domain_key.expose(), DOMAIN_KEY);
+        let kinds: Vec<_> = read.protectors().collect();
+        assert_eq!(kinds, [ProtectorKind::KeyFile, ProtectorKind::Sealer]);
+        for unlocker in [
+            Unlocker::KeyFile(&secret(1)),
+            sealer(&secret(3), read.slots[1].sealed()),
+        ] {
+            let domain_key = unprotect(&read, &unlocker).unwrap();
+            assert_eq!(domain_key.expose(), DOMAIN_KEY);
+        }
     }
 
     #[test]
     fn another_secret_is_unauthenticated() {
-        let (file, bytes) = key_file();
-        let other = SecretBytes::init_with(32, |bytes| bytes.fill(9));
-        let error = file.unprotect(&Unlocker::KeyFile(&other)).unwrap_err();
+        let file = two_slots();
+        let error = unprotect(&file, &Unlocker::KeyFile(&secret(9))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
         assert_eq!(error.message(), "wrong key file");
-        let error = file.unprotect(&Unlocker::Passphrase(&bytes)).unwrap_err();
+        let error = unprotect(&file, &Unlocker::Passphrase(&secret(1))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert_eq!(
+            error.message(),
+            "this HSM opens with a key file or the TPM, not with a passphrase"
+        );
+        let error = unprotect(&file, &sealer(&secret(9), b"sealed")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+
+    /// What the hardware sealed is part of the key, so another slot's does not do in its place.
+    #[test]
+    fn what_the_hardware_sealed_is_bound() {
+        let mut file = two_slots();
+        let Lock::Sealer { sealed, .. } = &mut file.slots[1].lock else {
+            panic!("the second slot is the sealer's")
+        };
+        sealed[0] ^= 1;
+        let error = unprotect(&file, &sealer(&secret(3), b"")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn a_slot_takes_the_place_of_its_kind_and_the_last_stays() {
+        let mut file = two_slots();
+        let new = Slot::protect(&DOMAIN_KEY, &Unlocker::KeyFile(&secret(5)), [6; 32]).unwrap();
+        file.put(new);
+        assert_eq!(file.slots.len(), 2);
+        assert!(unprotect(&file, &Unlocker::KeyFile(&secret(1))).is_err());
+        unprotect(&file, &Unlocker::KeyFile(&secret(5))).unwrap();
+
+        let error = file.remove(ProtectorKind::Passphrase).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        file.remove(ProtectorKind::Sealer).unwrap();
+        let error = file.remove(ProtectorKind::KeyFile).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(file.slots.len(), 1);
+    }
+
+    #[test]
+    fn slots_in_another_order_or_twice_are_refused() {
+        let mut file = two_slots();
+        file.slots.reverse();
+        assert!(ProtectorFile::decode(&file.encode()).is_err());
+        let mut file = key_file();
+        file.slots.extend(key_file().slots);
+        assert!(ProtectorFile::decode(&file.encode()).is_err());
+    }
+
+    #[test]
+    fn names_and_sealed_secrets_have_limits() {
+        let secret = secret(1);
+        for (name, len, fits) in [
+            ("the TPM", 1, true),
+            ("the TPM", SEALED_SECRET_LEN_MAX, true),
+            ("the TPM", 0, false),
+            ("the TPM", SEALED_SECRET_LEN_MAX + 1, false),
+            ("", 1, false),
+            ("a\nb", 1, false),
+            ("a name that is longer than any other", 1, false),
+        ] {
+            let unlocker = Unlocker::Sealer {
+                name,
+                secret: &secret,
+                sealed: &vec![1; len],
+            };
+            let slot = Slot::protect(&DOMAIN_KEY, &unlocker, [0; 32]);
+            assert_eq!(slot.is_ok(), fits, "{name} {len}");
+            if let Ok(slot) = slot {
+                let bytes = ProtectorFile::of(vec![slot]).encode();
+                assert!(bytes.len() <= LEN_MAX);
+                ProtectorFile::decode(&bytes).unwrap();
+            }
+        }
     }
 
     #[test]
     fn every_bit_and_every_length_matters() {
-        let bytes = key_file().0.encode();
+        let bytes = two_slots().encode();
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
@@ -382,10 +674,6 @@ mod tests {
     /// Somebody who can write the file can make its checksum right, and must gain nothing by it.
     #[test]
     fn a_hostile_cost_is_refused_before_it_is_paid() {
-        let wrapped = Wrapped {
-            salt: [0; 32],
-            domain_key: [0; 40],
-        };
         let hostile = [
             (u32::MAX, 3, 4),
             (COST_MAX.memory_kib + 1, 3, 4),
@@ -401,8 +689,11 @@ mod tests {
                 passes,
                 lanes,
             };
-            let wrapped = wrapped.clone();
-            let file = ProtectorFile(Contents::Passphrase { cost, wrapped });
+            let file = ProtectorFile::of(vec![Slot {
+                lock: Lock::Passphrase(cost),
+                salt: [0; 32],
+                domain_key: [0; 40],
+            }]);
             let error = ProtectorFile::decode(&file.encode()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged);
             assert!(error.message().contains("argon2id"), "{error}");
@@ -410,19 +701,24 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_named() {
-        let mut bytes = key_file().0.encode();
-        bytes[8] = 2;
-        let end = bytes.len() - CHECKSUM_LEN;
-        let checksum = Sha256::digest(&bytes[..end]);
-        bytes[end..].copy_from_slice(&checksum);
-        let error = ProtectorFile::decode(&bytes).unwrap_err();
-        assert!(error.message().contains("version 2"), "{error}");
+    fn another_version_is_named() {
+        for version in [1, 3] {
+            let mut bytes = key_file().encode();
+            bytes[8] = version;
+            let end = bytes.len() - CHECKSUM_LEN;
+            let checksum = Sha256::digest(&bytes[..end]);
+            bytes[end..].copy_from_slice(&checksum);
+            let error = ProtectorFile::decode(&bytes).unwrap_err();
+            let named = format!("version {version}");
+            assert!(error.message().contains(&named), "{error}");
+        }
     }
 
     #[test]
     fn debug_hides_the_passphrase() {
         let protector = Protector::Passphrase(SecretBytes::copy_from(b"correct horse"));
         assert_eq!(format!("{protector:?}"), "Passphrase(..)");
+        let file = format!("{:?}", two_slots());
+        assert_eq!(file, "ProtectorFile(a key file, the TPM)");
     }
 }

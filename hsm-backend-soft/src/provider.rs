@@ -18,7 +18,7 @@ use hsm_core::{
     KeyType, PublicKey, Result, SecretBytes, SignInput, Usages,
 };
 
-use crate::error::{invalid, unsupported};
+use crate::error::unsupported;
 use crate::memory::Depth;
 
 /// An implementation of every primitive.
@@ -152,19 +152,4 @@ pub(crate) trait ParsedKey: Debug + Send + Sync {
     ) -> Result<SecretBytes> {
         Err(unsupported(algorithm))
     }
-}
-
-/// The fixed data of SP 800-108 section 4.1: `label ‖ 0x00 ‖ context ‖ L`, with L the length in bits.
-fn kbkdf_fixed_data(parameters: DeriveParameters<'_>, len: usize) -> Result<Vec<u8>> {
-    let bits = len
-        .checked_mul(8)
-        .and_then(|bits| u32::try_from(bits).ok())
-        .ok_or_else(|| invalid("the derived secret is too long"))?;
-    Ok([
-        parameters.salt_or_label,
-        &[0],
-        parameters.info_or_context,
-        &bits.to_be_bytes(),
-    ]
-    .concat())
 }

@@ -5,13 +5,16 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hsm_core::limits::SEALED_SECRET_LEN;
 use hsm_core::{Error, ErrorKind, Result, SecretBytes};
 use parking_lot::RwLock;
 
 use crate::error::{damaged, failed_io, invalid};
 use crate::health::zeroized;
 use crate::memory::LockedPage;
-use crate::protector::{self, DOMAIN_KEY_LEN, Protector, ProtectorFile, SALT_LEN, Unlocker};
+use crate::protector::{
+    self, DOMAIN_KEY_LEN, Protector, ProtectorFile, ProtectorKind, SALT_LEN, Slot, Unlocker,
+};
 use crate::provider::Provider;
 
 /// The domain key of a device, and the protector file in which it rests, if it does.
@@ -32,15 +35,18 @@ impl Root {
     /// Makes a fresh domain key and a protector file, which must not exist.
     pub(crate) fn create(
         path: &Path,
-        protector: &Protector,
+        protectors: &[Protector],
         provider: &dyn Provider,
     ) -> Result<Self> {
+        check_list(protectors)?;
         let folder = LockedFolder::of(path)?;
         if fs::symlink_metadata(path).is_ok() {
             return Err(exists(path));
         }
         let page = LockedPage::init_with(|bytes| provider.random(bytes))?;
-        let file = protect(page.expose(), protector, provider)?;
+        let protect = |protector| protect(page.expose(), protector, provider);
+        let slots = protectors.iter().map(protect).collect::<Result<_>>()?;
+        let file = ProtectorFile::of(slots);
         let temporary = write_beside(path, &file.encode())?;
         // Unlike a rename, a link never replaces what somebody without the lock has put there.
         let linked = fs::hard_link(&temporary, path);
@@ -62,7 +68,7 @@ impl Root {
         if file.is_zeroized() {
             return Err(zeroized());
         }
-        let domain_key = with_unlocker(protector, |unlocker| file.unprotect(unlocker))?;
+        let domain_key = unprotect(&file, protector)?;
         let page = LockedPage::init_with(|bytes| {
             bytes.copy_from_slice(domain_key.expose());
             Ok(())
@@ -91,22 +97,56 @@ impl Root {
         domain_key.as_ref().is_some_and(LockedPage::is_locked)
     }
 
-    /// Puts the domain key under another protector. The old one opens nothing from then on, except an old copy of the
-    /// file.
+    /// Puts the domain key under another protector, and no other. The old ones open nothing from then on, except an old
+    /// copy of the file.
     pub(crate) fn change_protector(
         &self,
         protector: &Protector,
         provider: &dyn Provider,
     ) -> Result<()> {
+        self.change(|file| {
+            let slot = self.with_domain_key(|key| protect(key, protector, provider))?;
+            *file = ProtectorFile::of(vec![slot]);
+            Ok(())
+        })
+    }
+
+    /// Puts the domain key under one more protector, or under a new one in the place of that of its kind.
+    pub(crate) fn add_protector(
+        &self,
+        protector: &Protector,
+        provider: &dyn Provider,
+    ) -> Result<()> {
+        self.change(|file| {
+            file.put(self.with_domain_key(|key| protect(key, protector, provider))?);
+            Ok(())
+        })
+    }
+
+    /// Takes a protector away, unless it is the last.
+    pub(crate) fn remove_protector(&self, kind: ProtectorKind) -> Result<()> {
+        self.change(|file| file.remove(kind))
+    }
+
+    /// What opens the domain key.
+    pub(crate) fn protectors(&self) -> Result<Vec<ProtectorKind>> {
+        let Some(path) = &self.path else {
+            return Ok(Vec::new());
+        };
+        Ok(read(path)?.protectors().collect())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ProtectorFile) -> Result<()>) -> Result<()> {
         let Some(path) = &self.path else {
             return Err(invalid("a device in memory has no protector"));
         };
         let folder = LockedFolder::of(path)?;
+        let mut file = read(path)?;
         // Another process may have zeroized the device; its tombstone must stay.
-        if read(path)?.is_zeroized() {
+        if file.is_zeroized() {
             return Err(zeroized());
         }
-        let file = self.with_domain_key(|domain_key| protect(domain_key, protector, provider))?;
+        change(&mut file)?;
         replace(path, &file, &folder)
     }
 
@@ -204,33 +244,77 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn protect(
-    domain_key: &[u8],
-    protector: &Protector,
-    provider: &dyn Provider,
-) -> Result<ProtectorFile> {
-    match protector {
-        Protector::KeyFile(path) => make_key_file(path, provider)?,
-        Protector::Passphrase(passphrase) if passphrase.is_empty() => {
-            return Err(invalid("an empty passphrase protects nothing"));
-        }
-        Protector::Passphrase(_) => {}
+/// Checks that there is a protector, and no second of any kind.
+fn check_list(protectors: &[Protector]) -> Result<()> {
+    if protectors.is_empty() {
+        return Err(invalid("a device needs a protector"));
     }
-    let mut salt = [0; SALT_LEN];
-    provider.random(&mut salt)?;
-    with_unlocker(protector, |unlocker| {
-        ProtectorFile::protect(domain_key, unlocker, salt)
-    })
+    for (at, protector) in protectors.iter().enumerate() {
+        let kind = protector.kind();
+        if protectors[..at].iter().any(|other| other.kind() == kind) {
+            return Err(invalid(format!(
+                "a device opens with {kind} of one kind only; it was given two"
+            )));
+        }
+    }
+    Ok(())
 }
 
-/// Fetches the secret of a protector.
-fn with_unlocker<R>(
-    protector: &Protector,
-    body: impl FnOnce(&Unlocker<'_>) -> Result<R>,
-) -> Result<R> {
+fn protect(domain_key: &[u8], protector: &Protector, provider: &dyn Provider) -> Result<Slot> {
+    let mut salt = [0; SALT_LEN];
+    provider.random(&mut salt)?;
     match protector {
-        Protector::KeyFile(path) => body(&Unlocker::KeyFile(&read_key_file(path)?)),
-        Protector::Passphrase(passphrase) => body(&Unlocker::Passphrase(passphrase)),
+        Protector::KeyFile(path) => {
+            make_key_file(path, provider)?;
+            let bytes = read_key_file(path)?;
+            Slot::protect(domain_key, &Unlocker::KeyFile(&bytes), salt)
+        }
+        Protector::Passphrase(passphrase) if passphrase.is_empty() => {
+            Err(invalid("an empty passphrase protects nothing"))
+        }
+        Protector::Passphrase(passphrase) => {
+            Slot::protect(domain_key, &Unlocker::Passphrase(passphrase), salt)
+        }
+        Protector::Sealer(sealer) => {
+            let secret =
+                SecretBytes::try_init_with(SEALED_SECRET_LEN, |bytes| provider.random(bytes))?;
+            let unlocker = Unlocker::Sealer {
+                name: sealer.name(),
+                secret: &secret,
+                sealed: &sealer.seal(&secret)?,
+            };
+            Slot::protect(domain_key, &unlocker, salt)
+        }
+    }
+}
+
+/// Unwraps the domain key with what this protector opens.
+fn unprotect(file: &ProtectorFile, protector: &Protector) -> Result<SecretBytes> {
+    let slot = file.find(protector.kind())?;
+    match protector {
+        Protector::KeyFile(path) => slot.unprotect(&Unlocker::KeyFile(&read_key_file(path)?)),
+        Protector::Passphrase(passphrase) => slot.unprotect(&Unlocker::Passphrase(passphrase)),
+        Protector::Sealer(sealer) => {
+            let sealed = slot.sealed();
+            let secret = sealer
+                .unseal(sealed)
+                .map_err(|error| match file.others(protector.kind()) {
+                    Some(others) => {
+                        Error::new(
+                            error.kind(),
+                            format!("{}. The HSM also opens with {others}", error.message()),
+                        )
+                        .with_source(error)
+                    }
+                    None => error,
+                })?;
+            let name = sealer.name();
+            slot.unprotect(&Unlocker::Sealer {
+                name,
+                secret: &secret,
+                sealed,
+            })
+        }
     }
 }
 

@@ -4,12 +4,12 @@
 use aes_kw::KwpAes256;
 use aes_kw::cipher::KeyInit;
 use hkdf::Hkdf;
+use hsm_core::key::header::{self, HEADER_LEN};
 use hsm_core::{Binding, KeySpec, Result, SealedKey, SecretBytes};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::error::{damaged, failed, invalid};
-use crate::header::{self, HEADER_LEN};
 
 /// Length of the random salt that makes every seal's key its own.
 pub(crate) const SALT_LEN: usize = 32;
@@ -23,8 +23,10 @@ pub(crate) fn seal(
     material: &[u8],
 ) -> Result<SealedKey> {
     let header = header::encode(spec);
-    if header::decode(&header).is_none() {
-        return Err(invalid("the usages do not fit the key type"));
+    if header::decode(&header) != Some((*spec, &[])) {
+        return Err(invalid(
+            "the usages do not fit the key type, or the key is tied to a boot state",
+        ));
     }
     let key = sealing_key(domain_key, salt, &header, binding)?;
     let mut sealed = Vec::with_capacity(HEADER_LEN + SALT_LEN + wrapped_len(material.len()));

@@ -39,7 +39,9 @@ pub(crate) fn read(tpm: &mut Tpm) -> Result<Capabilities, Failure> {
     });
     Ok(Capabilities::new("tpm")
         .with_key_types(key_types)
-        .with_algorithms(offered))
+        .with_algorithms(offered)
+        .with_boot_states()
+        .import_only())
 }
 
 /// The mode of a cipher.
@@ -61,7 +63,7 @@ pub(crate) fn scheme(algorithm: Algorithm) -> Option<TpmAlgId> {
         A::Es256 | A::Es384 | A::Es512 => Some(TpmAlgId::Ecdsa),
         A::Rs256 | A::Rs384 | A::Rs512 => Some(TpmAlgId::Rsassa),
         A::Ps256 | A::Ps384 | A::Ps512 => Some(TpmAlgId::Rsapss),
-        A::RsaOaep | A::RsaOaep256 => Some(TpmAlgId::Oaep),
+        A::RsaOaep | A::RsaOaep256 | A::RsaAesKwp => Some(TpmAlgId::Oaep),
         _ => None,
     }
 }
@@ -71,6 +73,7 @@ fn needed(algorithm: Algorithm) -> Option<Vec<TpmAlgId>> {
     use Algorithm as A;
     let mut needed = match algorithm {
         A::Hs256 | A::Hs384 | A::Hs512 => vec![TpmAlgId::Hmac],
+        A::KbkdfHmacSha256 | A::KbkdfHmacSha384 | A::KbkdfHmacSha512 => vec![TpmAlgId::Hmac],
         A::EcdhEs => vec![TpmAlgId::Ecdh],
         _ => vec![scheme(algorithm).or_else(|| mode(algorithm))?],
     };

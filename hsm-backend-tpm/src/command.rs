@@ -1,5 +1,6 @@
 //! [`Command`] and [`Response`]: the frames (TPM 2.0 Library part 1, section 18), without what sessions add to them.
 
+use hsm_core::PcrSelection;
 use tpm2_protocol::data::{TpmCc, TpmSt};
 use zeroize::Zeroizing;
 
@@ -35,6 +36,8 @@ pub(crate) struct Command<'a> {
     pub(crate) handles: Vec<Entity>,
     /// The authorization value of the first handle, if the command needs one.
     pub(crate) auth: Option<&'a [u8]>,
+    /// The registers of the policy by which the first handle is used, if it is tied to a boot state.
+    pub(crate) boot_state: Option<PcrSelection>,
     pub(crate) parameters: Writer,
     /// Whether the first parameter, a `TPM2B`, goes encrypted.
     pub(crate) secret_in: bool,
@@ -50,6 +53,7 @@ impl<'a> Command<'a> {
             code,
             handles: Vec::new(),
             auth: None,
+            boot_state: None,
             parameters: Writer::new(),
             secret_in: false,
             secret_out: false,
@@ -66,6 +70,12 @@ impl<'a> Command<'a> {
     pub(crate) fn authorized(mut self, entity: Entity, auth: &'a [u8]) -> Self {
         self.auth = Some(auth);
         self.handle(entity)
+    }
+
+    /// Uses the first handle by the policy of a boot state.
+    pub(crate) fn in_boot_state(mut self, registers: Option<PcrSelection>) -> Self {
+        self.boot_state = registers;
+        self
     }
 
     pub(crate) fn parameters(mut self, write: impl FnOnce(&mut Writer)) -> Self {

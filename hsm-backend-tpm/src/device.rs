@@ -1,6 +1,7 @@
 //! [`TpmDevice`]: the [`Device`] of this crate. It decides; the TPM does the cryptography.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ use hsm_core::{
 };
 
 use crate::capability;
+use crate::counter::TpmCounter;
 use crate::failure::failed;
 use crate::limits::RANDOM_LEN_MAX;
 use crate::loaded::TpmKey;
@@ -81,6 +83,26 @@ impl TpmDevice {
         self.core.worker.run(end).await
     }
 
+    /// Makes a counter in this TPM, for the HSM whose keys the device has, and a new file at `path` that says which it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`TpmRoot::create_counter`](crate::TpmRoot::create_counter).
+    pub fn create_counter(&self, path: &Path) -> Result<TpmCounter> {
+        self.core.check()?;
+        TpmCounter::create(self.core.worker.clone(), path)
+    }
+
+    /// The counter that the file at `path` names.
+    ///
+    /// # Errors
+    ///
+    /// As [`TpmRoot::counter`](crate::TpmRoot::counter).
+    pub fn counter(&self, path: &Path) -> Result<TpmCounter> {
+        self.core.check()?;
+        TpmCounter::open(self.core.worker.clone(), path)
+    }
+
     fn start(transport: Box<dyn Transport>, pin: Option<RootName>) -> Result<Self> {
         let mut tpm = Tpm::open(transport, pin)?;
         let capabilities = tpm.run(capability::read)?;
@@ -90,7 +112,8 @@ impl TpmDevice {
                 root_name: tpm.root_name()?,
                 alive: AtomicBool::new(true),
                 next_number: AtomicU64::new(0),
-                worker: Worker::start(tpm)?,
+                sequence: async_lock::Mutex::default(),
+                worker: Arc::new(Worker::start(tpm)?),
             }),
         })
     }
@@ -105,7 +128,7 @@ impl Device for TpmDevice {
 
     async fn generate(&self, spec: &KeySpec, binding: &Binding) -> Result<NewKey> {
         self.core.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
+        self.core.capabilities.check_spec(spec)?;
         let (spec, auth) = (*spec, Auth::new(spec, binding));
         let create = move |tpm: &mut Tpm| tpm.run(|tpm| operations::create(tpm, &spec, auth));
         new_key(&self.core.worker.run(create).await?)
@@ -117,12 +140,7 @@ impl Device for TpmDevice {
         spec: &KeySpec,
         binding: &Binding,
     ) -> Result<NewKey> {
-        self.core.check()?;
-        self.core.capabilities.check(spec.key_type, None)?;
-        let (spec, auth) = (*spec, Auth::new(spec, binding));
-        let import =
-            move |tpm: &mut Tpm| tpm.run(|tpm| operations::import(tpm, &material, &spec, auth));
-        new_key(&self.core.worker.run(import).await?)
+        self.core.import(material, spec, binding).await
     }
 
     async fn load(&self, sealed: &SealedKey, binding: &Binding) -> Result<Arc<dyn LoadedKey>> {
@@ -185,10 +203,12 @@ impl Device for TpmDevice {
 /// What the device shares with the keys that it loaded.
 pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
-    pub(crate) worker: Worker,
+    pub(crate) worker: Arc<Worker>,
     root_name: RootName,
     alive: AtomicBool,
     next_number: AtomicU64,
+    /// Held by the one who has a MAC in pieces: each takes a place in the TPM, and there are few.
+    pub(crate) sequence: async_lock::Mutex<()>,
 }
 
 impl Core {
@@ -200,10 +220,30 @@ impl Core {
         Err(failed("the device was closed or zeroized"))
     }
 
+    /// Takes a key that is in clear.
+    pub(crate) async fn import(
+        &self,
+        material: SecretBytes,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey> {
+        self.check()?;
+        self.capabilities.check_spec(spec)?;
+        let (spec, auth) = (*spec, Auth::new(spec, binding));
+        let import =
+            move |tpm: &mut Tpm| tpm.run(|tpm| operations::import(tpm, &material, &spec, auth));
+        new_key(&self.worker.run(import).await?)
+    }
+
+    /// A number that no key and no sequence of this device ever had.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
     async fn load(self: &Arc<Self>, sealed: &SealedKey, binding: &Binding) -> Result<TpmKey> {
         self.check()?;
         let blob = Blob::open(sealed, binding)?;
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let key = TpmKey::new(Key { number, blob }, self.clone())?;
         key.run(operations::check).await?;
         Ok(key)

@@ -34,10 +34,11 @@ pub(crate) fn wrap(
     material: &SecretBytes,
     spec: &KeySpec,
     auth: &Auth,
+    policy: &[u8],
     root: &RootPublic,
 ) -> Result<Duplicate> {
     let key = Parts::read(spec.key_type, material.expose())?;
-    let (public, sensitive) = key.areas(spec, auth)?;
+    let (public, sensitive) = key.areas(spec, auth, policy)?;
     let name = object_name(&public);
     let (seed, encrypted_seed) = root.share_secret("DUPLICATE")?;
     // A key that encrypts one message needs no IV.
@@ -163,7 +164,7 @@ impl Parts {
     }
 
     /// The `TPMT_PUBLIC` and the `TPMT_SENSITIVE`.
-    fn areas(&self, spec: &KeySpec, auth: &Auth) -> Result<(Vec<u8>, Writer)> {
+    fn areas(&self, spec: &KeySpec, auth: &Auth, policy: &[u8]) -> Result<(Vec<u8>, Writer)> {
         let mut obfuscation = SecretBytes::init_with(0, |_| {});
         if let Self::Symmetric(_) = self {
             obfuscation = SecretBytes::try_init_with(DIGEST_LEN, |out| {
@@ -186,7 +187,7 @@ impl Parts {
             }
         };
         let lacking = || Error::new(ErrorKind::Unsupported, "no TPM has keys of this type");
-        let public = template::public(spec, Origin::Import, unique).ok_or_else(lacking)?;
+        let public = template::public(spec, Origin::Import, policy, unique).ok_or_else(lacking)?;
         let kind = template::object_type(spec.key_type).ok_or_else(lacking)?;
         let mut sensitive = Writer::new();
         sensitive

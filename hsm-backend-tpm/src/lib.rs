@@ -22,6 +22,7 @@
 //! | Type | What it is |
 //! |---|---|
 //! | [`TpmDevice`] | The device |
+//! | [`TpmRoot`] | The TPM as the root of trust of keys that live elsewhere: [`TpmSealer`], [`TpmCounter`] |
 //! | [`RootName`] | Which TPM it is: the name of its storage root key |
 //! | [`KernelTransport`], [`TcpTransport`] | Ways to a TPM: Linux, and a simulator |
 //! | [`Transport`] | Your own way |
@@ -30,8 +31,10 @@
 
 #![forbid(unsafe_code)]
 
+mod boot_state;
 mod capability;
 mod command;
+mod counter;
 mod device;
 mod failure;
 mod import;
@@ -42,16 +45,21 @@ mod operations;
 mod return_code;
 mod root;
 mod sealed;
+mod sealer;
 mod session;
 mod slots;
 mod template;
 mod tpm;
 mod transport;
+mod trust;
 mod wire;
 mod worker;
 
+pub use self::counter::TpmCounter;
 pub use self::device::TpmDevice;
 pub use self::root::RootName;
+pub use self::sealer::TpmSealer;
 pub use self::transport::{
     KernelTransport, Sharing, TcpTransport, Transport, is_undelivered, read_response,
 };
+pub use self::trust::TpmRoot;

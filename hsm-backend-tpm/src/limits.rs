@@ -19,14 +19,17 @@ pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Handles that are listed at once.
 pub(crate) const HANDLES_MAX: u32 = 128;
 
+/// Keys that stay loaded at once, however many the TPM says that it has places for: nobody has authenticated that.
+pub(crate) const SLOTS_MAX: usize = 64;
+
 /// What every TPM takes as data of one command, whatever it says.
 pub(crate) const INPUT_LEN_MAX: usize = 1024;
 
 /// Random bytes of one call to the device's thread.
 pub(crate) const RANDOM_LEN_MAX: usize = 1024;
 
-/// Blocks of [`INPUT_LEN_MAX`] that a cipher does at a stretch, before other callers have their turn.
-pub(crate) const CIPHER_BLOCKS_MAX: usize = 8;
+/// Blocks of [`INPUT_LEN_MAX`] that a cipher or a MAC does at a stretch, before other callers have their turn.
+pub(crate) const BLOCKS_MAX: usize = 8;
 
 /// How long a response may take (TCG PC Client Platform TPM Profile, command durations, and room to spare).
 pub(crate) const fn response_time(code: TpmCc) -> Duration {

@@ -3,18 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aes_kw::KwpAes256;
+use aes_kw::cipher::KeyInit;
 use async_trait::async_trait;
+use hsm_core::key::wrapped as transport;
+use hsm_core::limits::DERIVED_LEN_MAX;
 use hsm_core::{
-    Algorithm, Ciphertext, CiphertextRef, Error, ErrorKind, KeyFamily, KeySpec, LoadedKey,
-    Operation, PublicKey, Result, SecretBytes, SignInput, Usage,
+    Algorithm, Binding, Ciphertext, CiphertextRef, DeriveParameters, Error, ErrorKind, Hash,
+    KeyFamily, KeySpec, LoadedKey, NewKey, Operation, PublicKey, Result, SealedKey, SecretBytes,
+    SignInput, Usage, WrappedFormat,
 };
 use subtle::ConstantTimeEq;
+use tpm2_protocol::data::TpmAlgId;
+use zeroize::Zeroizing;
 
 use crate::capability::{mode, scheme};
 use crate::device::Core;
-use crate::failure::{Failure, invalid};
-use crate::limits::{CIPHER_BLOCKS_MAX, INPUT_LEN_MAX};
-use crate::operations::{self, Direction, Key, Scheme, SharedKey};
+use crate::failure::{Failure, failed, invalid};
+use crate::limits::{BLOCKS_MAX, INPUT_LEN_MAX};
+use crate::operations::{self, Direction, Key, Piece, Progress, Scheme, SharedKey};
 use crate::sealed::Blob;
 use crate::tpm::Tpm;
 
@@ -111,7 +118,6 @@ impl TpmKey {
         iv: &[u8],
         data: &[u8],
     ) -> Result<SecretBytes> {
-        const PIECE_LEN: usize = CIPHER_BLOCKS_MAX * INPUT_LEN_MAX;
         let mode = mode(algorithm).ok_or_else(|| unsupported(algorithm))?;
         let mut iv = iv.to_vec();
         let mut done = Vec::new();
@@ -137,11 +143,69 @@ impl TpmKey {
         }))
     }
 
-    async fn compute_mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>> {
+    /// An HMAC over a message of any length.
+    async fn compute_mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<SecretBytes> {
         let hash = operations::hash(algorithm.hash())?;
-        let message = SecretBytes::copy_from(message);
-        self.run(move |tpm, key| operations::mac(tpm, key, hash, message.expose()))
-            .await
+        if message.len() <= INPUT_LEN_MAX {
+            let message = SecretBytes::copy_from(message);
+            return self
+                .run(move |tpm, key| operations::mac(tpm, key, hash, message.expose()))
+                .await;
+        }
+        for _ in 0..MAC_ATTEMPTS {
+            if let Some(tag) = self.mac_in_pieces(hash, message).await? {
+                return Ok(tag);
+            }
+        }
+        Err(failed("the TPM was reset again and again"))
+    }
+
+    /// A piece at a time, so that others have their turn between. `None` if the TPM was reset meanwhile.
+    async fn mac_in_pieces(&self, hash: TpmAlgId, message: &[u8]) -> Result<Option<SecretBytes>> {
+        let core = &self.place.core;
+        let _turn = core.sequence.lock().await;
+        let number = core.next_number();
+        let _sequence = Sequence { number, core };
+        let count = message.len().div_ceil(PIECE_LEN);
+        for (at, piece) in message.chunks(PIECE_LEN).enumerate() {
+            let at = Piece {
+                is_first: at == 0,
+                is_last: at + 1 == count,
+            };
+            let piece = SecretBytes::copy_from(piece);
+            let progress = self.run(move |tpm, key| {
+                operations::mac_piece(tpm, key, hash, number, at, piece.expose())
+            });
+            match progress.await? {
+                Progress::More => {}
+                Progress::Tag(tag) => return Ok(Some(tag)),
+                Progress::Lost => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Checks that the device works, that the algorithm carries keys, and that the key may do this.
+    fn permit_transport(&self, algorithm: Algorithm, usage: Usage) -> Result<()> {
+        self.place.core.check()?;
+        let spec = self.spec();
+        transport::check(algorithm, spec.key_type)?;
+        spec.check_only(algorithm)?;
+        let capabilities = &self.place.core.capabilities;
+        capabilities.check(spec.key_type, Some(algorithm))?;
+        spec.check_usage(usage)
+    }
+}
+
+/// A MAC in pieces, which has a place in the TPM until this is dropped.
+struct Sequence<'a> {
+    number: u64,
+    core: &'a Core,
+}
+
+impl Drop for Sequence<'_> {
+    fn drop(&mut self) {
+        self.core.worker.release(self.number);
     }
 }
 
@@ -188,12 +252,13 @@ impl LoadedKey for TpmKey {
 
     async fn mac(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>> {
         self.permit(Operation::Mac, algorithm, Usage::Sign)?;
-        self.compute_mac(algorithm, message).await
+        let tag = self.compute_mac(algorithm, message).await?;
+        Ok(tag.expose().to_vec())
     }
 
     async fn verify_mac(&self, algorithm: Algorithm, message: &[u8], tag: &[u8]) -> Result<()> {
         self.permit(Operation::Mac, algorithm, Usage::Verify)?;
-        let expected = SecretBytes::from(self.compute_mac(algorithm, message).await?);
+        let expected = self.compute_mac(algorithm, message).await?;
         match bool::from(expected.expose().ct_eq(tag)) {
             true => Ok(()),
             false => Err(Error::crypto()),
@@ -235,8 +300,7 @@ impl LoadedKey for TpmKey {
             Some(iv) => iv.to_vec(),
             None => {
                 let mut iv = vec![0; algorithm.info().iv_len];
-                getrandom::fill(&mut iv)
-                    .map_err(|_| crate::failure::failed("the system has no random numbers"))?;
+                getrandom::fill(&mut iv).map_err(|_| failed("the system has no random numbers"))?;
                 iv
             }
         };
@@ -305,6 +369,91 @@ impl LoadedKey for TpmKey {
         self.run(move |tpm, key| operations::agree(tpm, key, &peer))
             .await
     }
+
+    /// The counter mode of NIST SP 800-108 (section 4.1): the blocks `HMAC(key, counter ‖ label ‖ 0x00 ‖ context ‖ L)`, one
+    /// after the other.
+    async fn derive(
+        &self,
+        algorithm: Algorithm,
+        parameters: DeriveParameters<'_>,
+        len: usize,
+    ) -> Result<SecretBytes> {
+        self.permit(Operation::Derive, algorithm, Usage::DeriveKey)?;
+        if len == 0 {
+            return Err(invalid("there is no secret of 0 bytes to derive"));
+        }
+        if len > DERIVED_LEN_MAX {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!(
+                    "the derived secret would have {len} bytes, at most {DERIVED_LEN_MAX} are allowed"
+                ),
+            ));
+        }
+        let block_len = algorithm
+            .hash()
+            .map(Hash::output_len)
+            .ok_or_else(|| unsupported(algorithm))?;
+        let fixed = parameters.kbkdf_fixed_data(len)?;
+        let mut blocks = Vec::new();
+        for counter in (1_u32..).take(len.div_ceil(block_len)) {
+            let input = SecretBytes::from([&counter.to_be_bytes()[..], &fixed].concat());
+            blocks.push(self.compute_mac(algorithm, input.expose()).await?);
+        }
+        SecretBytes::try_init_with(len, |out| {
+            for (out, block) in out.chunks_mut(block_len).zip(&blocks) {
+                let block = block.expose().get(..out.len());
+                out.copy_from_slice(block.ok_or(Failure::Altered)?);
+            }
+            Ok(())
+        })
+    }
+
+    async fn export(
+        &self,
+        algorithm: Algorithm,
+        _target: &SealedKey,
+        _target_binding: &Binding,
+    ) -> Result<Vec<u8>> {
+        self.permit_transport(algorithm, Usage::Export)?;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "keys do not leave a TPM, not even wrapped",
+        ))
+    }
+
+    /// The TPM decrypts the AES key; the key that it wraps is in clear in this process, until it goes in.
+    async fn import(
+        &self,
+        algorithm: Algorithm,
+        wrapped: &[u8],
+        format: WrappedFormat,
+        spec: &KeySpec,
+        binding: &Binding,
+    ) -> Result<NewKey> {
+        self.permit_transport(algorithm, Usage::Import)?;
+        let core = &self.place.core;
+        core.capabilities.check_spec(spec)?;
+        let (aes, wrapped) = wrapped
+            .split_at_checked(self.spec().key_type.byte_len())
+            .ok_or_else(Error::crypto)?;
+        let aes = self.rsa_decrypt(Algorithm::RsaOaep, aes).await?;
+        let plaintext = unwrap(&aes, wrapped)?;
+        let encoded = transport::release(format, plaintext.expose(), spec)?;
+        core.import(SecretBytes::copy_from(encoded), spec, binding)
+            .await
+    }
+}
+
+/// The other half of `CKM_RSA_AES_KEY_WRAP`: AES-256-KWP (RFC 5649, NIST SP 800-38F). Says nothing of why it failed.
+fn unwrap(aes: &SecretBytes, wrapped: &[u8]) -> Result<SecretBytes> {
+    let aes: &[u8; 32] = aes.expose().try_into().map_err(|_| Error::crypto())?;
+    let mut plaintext = Zeroizing::new(vec![0; wrapped.len()]);
+    let len = KwpAes256::new(aes.into())
+        .unwrap_key(wrapped, &mut plaintext)
+        .map_err(|_| Error::crypto())?
+        .len();
+    Ok(SecretBytes::copy_from(&plaintext[..len]))
 }
 
 impl fmt::Debug for TpmKey {
@@ -397,6 +546,12 @@ fn unsupported(algorithm: Algorithm) -> Error {
 }
 
 const BLOCK_LEN: usize = 16;
+
+/// What is done at a stretch, before other callers have their turn.
+const PIECE_LEN: usize = BLOCKS_MAX * INPUT_LEN_MAX;
+
+/// Times that a MAC in pieces is begun when the TPM is reset meanwhile.
+const MAC_ATTEMPTS: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use hsm_core::{Error, Hash, KeySpec, PublicKey, Result, SecretBytes};
 use tpm2_protocol::data::{TpmAlgId, TpmCc, TpmRh};
 use zeroize::Zeroizing;
 
+use crate::boot_state;
 use crate::command::{Command, Entity};
 use crate::failure::{Failure, damaged, failed};
 use crate::import;
@@ -33,7 +34,8 @@ pub(crate) struct Scheme {
 /// Makes a key under the root key.
 pub(crate) fn create(tpm: &mut Tpm, spec: &KeySpec, auth: Auth) -> Result<Blob, Failure> {
     let unique = |out: &mut Writer| template::empty_unique(spec.key_type, out);
-    let template = template::public(spec, Origin::Tpm, unique);
+    let policy = policy(tpm, spec)?;
+    let template = template::public(spec, Origin::Tpm, &policy, unique);
     let template = template.ok_or_else(|| failed("no TPM has keys of this type"))?;
     let command = Command::new(TpmCc::Create)
         .authorized(tpm.root_entity()?, &[])
@@ -63,7 +65,8 @@ pub(crate) fn import(
     spec: &KeySpec,
     auth: Auth,
 ) -> Result<Blob, Failure> {
-    let duplicate = import::wrap(material, spec, &auth, tpm.root_public()?)?;
+    let policy = policy(tpm, spec)?;
+    let duplicate = import::wrap(material, spec, &auth, &policy, tpm.root_public()?)?;
     let command = Command::new(TpmCc::Import)
         .authorized(tpm.root_entity()?, &[])
         .parameters(|out| {
@@ -85,17 +88,29 @@ pub(crate) fn import(
     })
 }
 
+/// The policy of a key; empty if it has none.
+fn policy(tpm: &mut Tpm, spec: &KeySpec) -> Result<Vec<u8>, Failure> {
+    match spec.boot_state {
+        Some(registers) => boot_state::policy(tpm, registers),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Loads a key, and lets the TPM check that it was sealed with this spec under this binding.
 pub(crate) fn check(tpm: &mut Tpm, key: &Key) -> Result<(), Failure> {
     let entity = loaded(tpm, key)?;
-    let trial = tpm.trial()?;
-    // It authorizes nothing, but the TPM compares the value.
-    let command = Command::new(TpmCc::PolicySecret)
-        .authorized(entity, key.blob.auth.as_bytes())
-        .handle(Entity::permanent(trial))
-        .parameters(|out| {
-            out.sized(&[]).sized(&[]).sized(&[]).u32(0); // this session, any command, no reference, no expiry
-        });
+    let auth = key.blob.auth.as_bytes();
+    let command = match key.blob.spec.boot_state {
+        // It authorizes nothing, but the TPM compares the value.
+        None => Command::new(TpmCc::PolicySecret)
+            .authorized(entity, auth)
+            .handle(Entity::permanent(tpm.trial()?))
+            .parameters(|out| {
+                out.sized(&[]).sized(&[]).sized(&[]).u32(0); // this session, any command, no reference, no expiry
+            }),
+        // In any boot state, as it is no use of the key. What comes out is what went in.
+        Some(_) => change(entity, tpm.root_entity()?, auth, auth),
+    };
     match tpm.call(&command) {
         Err(failure) if failure.is_unauthorized() => Err(damaged(
             "the sealed key belongs to another record, or its record was edited",
@@ -108,18 +123,30 @@ pub(crate) fn check(tpm: &mut Tpm, key: &Key) -> Result<(), Failure> {
 /// The private half again, under another authorization value.
 pub(crate) fn change_auth(tpm: &mut Tpm, key: &Key, auth: &Auth) -> Result<Vec<u8>, Failure> {
     check(tpm, key)?;
-    let command = Command::new(TpmCc::ObjectChangeAuth)
-        .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
-        .handle(tpm.root_entity()?)
-        .parameters(|out| {
-            out.sized(auth.as_bytes());
-        })
-        .secret_in();
+    let old = key.blob.auth.as_bytes();
+    let command = change(loaded(tpm, key)?, tpm.root_entity()?, old, auth.as_bytes());
     let response = tpm.call(&command)?;
     let mut reader = response.reader();
     let private = reader.sized()?.to_vec();
     reader.end()?;
     Ok(private)
+}
+
+fn change<'a>(key: Entity, root: Entity, old: &'a [u8], new: &[u8]) -> Command<'a> {
+    Command::new(TpmCc::ObjectChangeAuth)
+        .authorized(key, old)
+        .handle(root)
+        .parameters(|out| {
+            out.sized(new);
+        })
+        .secret_in()
+}
+
+/// A command that uses a key, of which `entity` is the handle.
+fn using<'a>(code: TpmCc, entity: Entity, key: &'a Key) -> Command<'a> {
+    Command::new(code)
+        .authorized(entity, key.blob.auth.as_bytes())
+        .in_boot_state(key.blob.spec.boot_state)
 }
 
 /// The handle of a key, which is loaded if it must be.
@@ -129,7 +156,7 @@ fn loaded(tpm: &mut Tpm, key: &Key) -> Result<Entity, Failure> {
         return Ok(Entity::object(handle, &name));
     }
     if tpm.slots.is_full() {
-        tpm.make_room(&[], Failure::Altered)?;
+        tpm.make_room_if_any(&[])?;
     }
     let command = Command::new(TpmCc::Load)
         .authorized(tpm.root_entity()?, &[])
@@ -158,14 +185,12 @@ pub(crate) fn sign(
     scheme: Scheme,
     digest: &[u8],
 ) -> Result<Vec<u8>, Failure> {
-    let command = Command::new(TpmCc::Sign)
-        .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
-        .parameters(|out| {
-            out.sized(digest)
-                .u16(scheme.algorithm.value())
-                .u16(scheme.hash.value());
-            no_ticket(out);
-        });
+    let command = using(TpmCc::Sign, loaded(tpm, key)?, key).parameters(|out| {
+        out.sized(digest)
+            .u16(scheme.algorithm.value())
+            .u16(scheme.hash.value());
+        no_ticket(out);
+    });
     let response = tpm.call(&command)?;
     let mut reader = response.reader();
     if reader.u16()? != scheme.algorithm.value() || reader.u16()? != scheme.hash.value() {
@@ -214,8 +239,7 @@ pub(crate) fn rsa_decrypt(
     scheme: Scheme,
     ciphertext: &[u8],
 ) -> Result<SecretBytes, Failure> {
-    let command = Command::new(TpmCc::RsaDecrypt)
-        .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
+    let command = using(TpmCc::RsaDecrypt, loaded(tpm, key)?, key)
         .parameters(|out| {
             out.sized(ciphertext)
                 .u16(scheme.algorithm.value())
@@ -242,8 +266,7 @@ pub(crate) fn rsa_decrypt(
 pub(crate) fn agree(tpm: &mut Tpm, key: &Key, peer: &PublicKey) -> Result<SecretBytes, Failure> {
     let len = peer.key_type().byte_len();
     let (x, y) = peer.as_raw()[1..].split_at(len);
-    let command = Command::new(TpmCc::EcdhZGen)
-        .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
+    let command = using(TpmCc::EcdhZGen, loaded(tpm, key)?, key)
         .parameters(|out| {
             out.sized_with(|point| {
                 point.sized(x).sized(y);
@@ -262,18 +285,14 @@ pub(crate) fn agree(tpm: &mut Tpm, key: &Key, peer: &PublicKey) -> Result<Secret
     }))
 }
 
-/// Computes an HMAC over a message of any length.
+/// Computes an HMAC over a message of at most [`INPUT_LEN_MAX`] bytes.
 pub(crate) fn mac(
     tpm: &mut Tpm,
     key: &Key,
     hash: TpmAlgId,
     message: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    if message.len() > INPUT_LEN_MAX {
-        return mac_in_parts(tpm, key, hash, message);
-    }
-    let command = Command::new(TpmCc::Hmac)
-        .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
+) -> Result<SecretBytes, Failure> {
+    let command = using(TpmCc::Hmac, loaded(tpm, key)?, key)
         .parameters(|out| {
             out.sized(message).u16(hash.value());
         })
@@ -281,53 +300,88 @@ pub(crate) fn mac(
         .secret_out();
     let response = tpm.call(&command)?;
     let mut reader = response.reader();
-    let tag = reader.sized()?.to_vec();
+    let tag = SecretBytes::copy_from(reader.sized()?);
     reader.end()?;
     Ok(tag)
 }
 
-/// As [`mac`], with a sequence object, which takes a place of its own.
-fn mac_in_parts(
+/// Which part of a message a piece is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Piece {
+    pub(crate) is_first: bool,
+    pub(crate) is_last: bool,
+}
+
+/// What became of a piece.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The next one, please.
+    More,
+    /// That was the last one.
+    Tag(SecretBytes),
+    /// The TPM was reset and has forgotten the pieces before.
+    Lost,
+}
+
+/// Adds a piece to an HMAC in a sequence object, which has the number `sequence` among the loaded keys, and a place of its
+/// own. Whoever does not come to the last piece releases it.
+pub(crate) fn mac_piece(
     tpm: &mut Tpm,
     key: &Key,
     hash: TpmAlgId,
+    sequence: u64,
+    at: Piece,
     message: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    let command = Command::new(TpmCc::HmacStart)
-        .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
+) -> Result<Progress, Failure> {
+    let handle = match (tpm.slots.find(sequence), at.is_first) {
+        (Some(handle), false) => handle,
+        (None, false) => return Ok(Progress::Lost),
+        (_, true) => start_mac(tpm, key, hash, sequence)?,
+    };
+    let sequence_object = || Entity::object(handle, &[]);
+    let kept = match at.is_last {
+        true => message.len().saturating_sub(1) / INPUT_LEN_MAX * INPUT_LEN_MAX,
+        false => message.len(),
+    };
+    let (parts, last) = message.split_at(kept);
+    for part in parts.chunks(INPUT_LEN_MAX) {
+        let command = Command::new(TpmCc::SequenceUpdate)
+            .authorized(sequence_object(), &[])
+            .parameters(|out| {
+                out.sized(part);
+            })
+            .secret_in();
+        tpm.call(&command)?;
+    }
+    if !at.is_last {
+        return Ok(Progress::More);
+    }
+    let command = Command::new(TpmCc::SequenceComplete)
+        .authorized(sequence_object(), &[])
+        .parameters(|out| {
+            out.sized(last).u32(TpmRh::Null.value());
+        })
+        .secret_in()
+        .secret_out();
+    let response = tpm.call(&command)?;
+    tpm.slots.remove(sequence); // the TPM has freed it
+    let mut reader = response.reader();
+    Ok(Progress::Tag(SecretBytes::copy_from(reader.sized()?)))
+}
+
+fn start_mac(tpm: &mut Tpm, key: &Key, hash: TpmAlgId, sequence: u64) -> Result<u32, Failure> {
+    let entity = loaded(tpm, key)?;
+    if tpm.slots.is_full() {
+        tpm.make_room_if_any(std::slice::from_ref(&entity))?;
+    }
+    let command = using(TpmCc::HmacStart, entity, key)
         .parameters(|out| {
             out.sized(&[]).u16(hash.value()); // no authorization value: the session is
         })
         .handles_out(1);
     let handle = tpm.call(&command)?.handle()?;
-    let mut update = || -> Result<Vec<u8>, Failure> {
-        let split = (message.len() - 1) / INPUT_LEN_MAX * INPUT_LEN_MAX;
-        let (parts, last) = message.split_at(split);
-        for part in parts.chunks(INPUT_LEN_MAX) {
-            let command = Command::new(TpmCc::SequenceUpdate)
-                .authorized(Entity::object(handle, &[]), &[])
-                .parameters(|out| {
-                    out.sized(part);
-                })
-                .secret_in();
-            tpm.call(&command)?;
-        }
-        let command = Command::new(TpmCc::SequenceComplete)
-            .authorized(Entity::object(handle, &[]), &[])
-            .parameters(|out| {
-                out.sized(last).u32(TpmRh::Null.value());
-            })
-            .secret_in()
-            .secret_out();
-        let response = tpm.call(&command)?;
-        Ok(response.reader().sized()?.to_vec())
-    };
-    let tag = update();
-    if tag.is_err() {
-        // It may be gone.
-        _ = tpm.flush(handle);
-    }
-    tag
+    tpm.slots.insert_fixed(sequence, handle);
+    Ok(handle)
 }
 
 /// Which way a cipher goes.
@@ -348,8 +402,7 @@ pub(crate) fn cipher(
 ) -> Result<Vec<u8>, Failure> {
     let mut iv = iv.to_vec();
     for part in data.chunks_mut(INPUT_LEN_MAX) {
-        let command = Command::new(TpmCc::EncryptDecrypt2)
-            .authorized(loaded(tpm, key)?, key.blob.auth.as_bytes())
+        let command = using(TpmCc::EncryptDecrypt2, loaded(tpm, key)?, key)
             .parameters(|out| {
                 out.sized(part)
                     .u8(u8::from(direction == Direction::Decrypt))

@@ -34,9 +34,13 @@ pub(crate) const PERSISTENT_ROOT: u32 = 0x8100_0001;
 pub struct RootName([u8; NAME_LEN]);
 
 /// The algorithm of the digest, SHA-256, and the digest.
-const NAME_LEN: usize = 2 + DIGEST_LEN;
+pub(crate) const NAME_LEN: usize = 2 + DIGEST_LEN;
 
 impl RootName {
+    pub(crate) const fn from_bytes(name: [u8; NAME_LEN]) -> Self {
+        Self(name)
+    }
+
     /// The name as the TPM has it: the algorithm's identifier, and the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; NAME_LEN] {

@@ -1,7 +1,8 @@
 //! What a sealed key of a TPM is, to the byte: `docs/tpm.md`. And the authorization value that ties it to its spec and
 //! its binding.
 
-use hsm_core::{Algorithm, Binding, KeySpec, KeyType, PublicKey, Result, SealedKey, Usages};
+use hsm_core::key::header::{self, HEADER_LEN};
+use hsm_core::{Binding, KeySpec, PcrSelection, PublicKey, Result, SealedKey};
 use sha2::{Digest, Sha256};
 
 use crate::failure::damaged;
@@ -24,11 +25,7 @@ impl Blob {
     /// Takes a sealed key apart. Whether it is whole, and belongs to `binding`, the TPM will say.
     pub(crate) fn open(sealed: &SealedKey, binding: &Binding) -> Result<Self> {
         let rejected = || damaged("the sealed key is not one that a TPM device made");
-        let (header, rest) = sealed
-            .as_bytes()
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or_else(rejected)?;
-        let spec = decode(header).ok_or_else(rejected)?;
+        let (spec, rest) = decode(sealed.as_bytes()).ok_or_else(rejected)?;
         let mut reader = Reader::new(rest);
         let mut parts = || -> Result<(&[u8], &[u8]), Malformed> {
             let parts = (reader.sized()?, reader.sized()?);
@@ -92,51 +89,62 @@ impl Auth {
     }
 }
 
-const HEADER_LEN: usize = 6;
-const VERSION: u8 = 1;
-const FLAG_EXPORTABLE: u8 = 1;
-
-/// Version, key type, usages (big-endian), flags, the one algorithm or 0 for any.
-fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
-    let [usages_high, usages_low] = spec.usages.bits().to_be_bytes();
-    let flags = if spec.exportable { FLAG_EXPORTABLE } else { 0 };
-    [
-        VERSION,
-        spec.key_type.code(),
-        usages_high,
-        usages_low,
-        flags,
-        spec.algorithm.map_or(0, Algorithm::code),
-    ]
+/// What stands in front of a sealed key and is in its authorization value: the header of all devices, and the registers of
+/// the boot state, if the key is tied to one.
+fn encode(spec: &KeySpec) -> Vec<u8> {
+    let mut head = header::encode(spec).to_vec();
+    if let Some(registers) = spec.boot_state {
+        head[FLAGS_AT] |= FLAG_BOOT_STATE;
+        head.extend_from_slice(&registers.bits().to_be_bytes()[1..]);
+    }
+    head
 }
 
-/// `None` if this is no header that [`encode`] makes.
-fn decode(header: &[u8; HEADER_LEN]) -> Option<KeySpec> {
-    let [version, key_type, usages_high, usages_low, flags, algorithm] = *header;
-    if version != VERSION || flags & !FLAG_EXPORTABLE != 0 {
-        return None;
+/// Splits what [`encode`] made, and what follows it.
+fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
+    let mut head = *head;
+    let is_bound = head[FLAGS_AT] & FLAG_BOOT_STATE != 0;
+    head[FLAGS_AT] &= !FLAG_BOOT_STATE;
+    let (spec, _) = header::decode(&head)?;
+    if !is_bound {
+        return Some((spec, rest));
     }
-    let key_type = KeyType::from_code(key_type)?;
-    let usages = Usages::from_bits(u16::from_be_bytes([usages_high, usages_low]))?;
-    let mut spec = KeySpec::new(key_type, usages).ok()?;
-    if flags & FLAG_EXPORTABLE != 0 {
-        spec = spec.exportable();
-    }
-    match algorithm {
-        0 => Some(spec),
-        code => spec.only(Algorithm::from_code(code)?).ok(),
-    }
+    let ([high, middle, low], rest) = rest.split_first_chunk()?;
+    let registers = PcrSelection::from_bits(u32::from_be_bytes([0, *high, *middle, *low]))?;
+    Some((spec.in_boot_state(registers), rest))
 }
+
+/// Where the flags of a header are, and the one of this device.
+const FLAGS_AT: usize = 4;
+const FLAG_BOOT_STATE: u8 = 2;
 
 #[cfg(test)]
 mod tests {
-    use hsm_core::Usage;
+    use hsm_core::{Algorithm, KeyType, Usage, Usages};
 
     use super::*;
 
     fn spec() -> KeySpec {
         let usages = Usages::of(&[Usage::Sign, Usage::Verify]);
         KeySpec::new(KeyType::HmacSha256, usages).unwrap()
+    }
+
+    fn registers(bits: u32) -> PcrSelection {
+        PcrSelection::from_bits(bits).unwrap()
+    }
+
+    #[test]
+    fn a_boot_state_stands_after_the_header() {
+        let bound = spec().in_boot_state(registers(0x80_0001));
+        let head = encode(&bound);
+        assert_eq!(head, [1, 40, 0, 3, 2, 0, 0x80, 0, 1]);
+        assert_eq!(decode(&head), Some((bound, &[][..])));
+        for len in 0..head.len() {
+            assert_eq!(decode(&head[..len]), None, "{len}");
+        }
+        assert_eq!(decode(&[1, 40, 0, 3, 2, 0, 0, 0, 0]), None, "no register");
+        assert_eq!(decode(&[1, 40, 0, 3, 4, 0, 0, 0, 1]), None, "another flag");
     }
 
     #[test]
@@ -169,6 +177,8 @@ mod tests {
             Auth::new(&spec(), &two),
             Auth::new(&narrow, &one),
             Auth::new(&spec().exportable(), &one),
+            Auth::new(&spec().in_boot_state(registers(1)), &one),
+            Auth::new(&spec().in_boot_state(registers(2)), &one),
         ];
         for (at, auth) in auths.iter().enumerate() {
             assert!(auths[..at].iter().all(|other| other.0 != auth.0), "{at}");

@@ -30,10 +30,14 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// The command that starts a session whose key only the holder of the root key can know.
-    pub(crate) fn new(root: &RootPublic, handle: u32) -> Result<(Self, Command<'static>)> {
+    pub(crate) fn new(
+        root: &RootPublic,
+        handle: u32,
+        kind: TpmSe,
+    ) -> Result<(Self, Command<'static>)> {
         let (salt, encrypted) = root.share_secret("SECRET")?;
         let nonce_caller = nonce()?;
-        let command = start(handle, &nonce_caller, &encrypted, TpmSe::Hmac);
+        let command = start(handle, &nonce_caller, &encrypted, kind);
         Ok((Self { salt, nonce_caller }, command))
     }
 
@@ -67,11 +71,11 @@ fn start(salted_to: u32, nonce: &[u8; DIGEST_LEN], salt: &[u8], kind: TpmSe) -> 
         .parameters(|out| {
             out.sized(nonce).sized(salt).u8(kind.value());
             match kind {
-                TpmSe::Hmac => out
+                TpmSe::Trial => out.u16(TpmAlgId::Null.value()),
+                _ => out
                     .u16(TpmAlgId::Aes.value())
                     .u16(128)
                     .u16(TpmAlgId::Cfb.value()),
-                _ => out.u16(TpmAlgId::Null.value()),
             };
             out.u16(TpmAlgId::Sha256.value());
         })
@@ -176,6 +180,10 @@ fn attributes(command: &Command<'_>) -> u8 {
     }
     if command.secret_out {
         attributes |= TpmaSession::ENCRYPT;
+    }
+    if command.auth.is_none() && !command.secret_in && !command.secret_out {
+        // A session must be there for something: here for its HMAC.
+        attributes |= TpmaSession::AUDIT;
     }
     attributes.bits()
 }

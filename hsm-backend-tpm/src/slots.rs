@@ -7,7 +7,15 @@ use crate::command::Entity;
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     places: usize,
-    loaded: Vec<(u64, u32)>,
+    loaded: Vec<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    key: u64,
+    handle: u32,
+    /// It cannot be loaded again: it goes when it is done.
+    is_fixed: bool,
 }
 
 impl Slots {
@@ -20,15 +28,27 @@ impl Slots {
 
     /// The handle of a key, if it is loaded. It was used just now.
     pub(crate) fn find(&mut self, key: u64) -> Option<u32> {
-        let at = self.loaded.iter().position(|(found, _)| *found == key)?;
-        let found = self.loaded.remove(at);
-        self.loaded.push(found);
-        Some(found.1)
+        let at = self.loaded.iter().position(|loaded| loaded.key == key)?;
+        self.loaded[at..].rotate_left(1);
+        self.loaded.last().map(|loaded| loaded.handle)
     }
 
     /// Notes that a key was loaded.
     pub(crate) fn insert(&mut self, key: u64, handle: u32) {
-        self.loaded.push((key, handle));
+        self.loaded.push(Loaded {
+            key,
+            handle,
+            is_fixed: false,
+        });
+    }
+
+    /// Notes that something was loaded that only [`remove`](Self::remove) takes out.
+    pub(crate) fn insert_fixed(&mut self, key: u64, handle: u32) {
+        self.loaded.push(Loaded {
+            key,
+            handle,
+            is_fixed: true,
+        });
     }
 
     /// Whether another key needs one of these to go.
@@ -42,19 +62,19 @@ impl Slots {
         let at = self
             .loaded
             .iter()
-            .position(|(_, handle)| !is_busy(*handle))?;
-        Some(self.loaded.remove(at).1)
+            .position(|loaded| !loaded.is_fixed && !is_busy(loaded.handle))?;
+        Some(self.loaded.remove(at).handle)
     }
 
     /// Takes out a key. The caller flushes it.
     pub(crate) fn remove(&mut self, key: u64) -> Option<u32> {
-        let at = self.loaded.iter().position(|(found, _)| *found == key)?;
-        Some(self.loaded.remove(at).1)
+        let at = self.loaded.iter().position(|loaded| loaded.key == key)?;
+        Some(self.loaded.remove(at).handle)
     }
 
     /// Takes out everything.
     pub(crate) fn clear(&mut self) -> Vec<u32> {
-        self.loaded.drain(..).map(|(_, handle)| handle).collect()
+        self.loaded.drain(..).map(|loaded| loaded.handle).collect()
     }
 }
 
@@ -77,8 +97,10 @@ mod tests {
         assert_eq!(slots.evict(&[Entity::object(30, b"")]), None);
         assert_eq!(slots.remove(3), Some(30));
         assert_eq!(slots.remove(3), None);
+        slots.insert_fixed(4, 40);
+        assert_eq!(slots.evict(&[]), None, "it cannot be loaded again");
         slots.insert(5, 50);
-        assert_eq!(slots.clear(), [50]);
+        assert_eq!(slots.clear(), [40, 50]);
         assert_eq!(slots.find(5), None);
     }
 }

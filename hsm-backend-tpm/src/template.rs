@@ -17,10 +17,11 @@ pub(crate) enum Origin {
     Import,
 }
 
-/// The `TPMT_PUBLIC` of a key of `spec`. `unique` writes its public half, or what stands for it in a template.
+/// The `TPMT_PUBLIC` of a key of `spec`, which is used by `policy` if that is not empty. `unique` writes its public half, or what stands for it in a template.
 pub(crate) fn public(
     spec: &KeySpec,
     origin: Origin,
+    policy: &[u8],
     unique: impl FnOnce(&mut Writer),
 ) -> Option<Writer> {
     let mut out = Writer::new();
@@ -28,7 +29,7 @@ pub(crate) fn public(
     out.u16(object_type(spec.key_type)?.value())
         .u16(TpmAlgId::Sha256.value())
         .u32(attributes)
-        .sized(&[]); // no policy
+        .sized(policy);
     parameters(spec.key_type, &mut out)?;
     unique(&mut out);
     Some(out)
@@ -53,6 +54,8 @@ pub(crate) fn parameters(key_type: KeyType, out: &mut Writer) -> Option<()> {
             .u16(null)
             .u16(curve(key_type)?.value())
             .u16(null),
+        // The hash of a derivation is its algorithm's, not the key's.
+        TpmAlgId::KeyedHash if key_type == KeyType::Kdk256 => out.u16(null),
         TpmAlgId::KeyedHash => out
             .u16(TpmAlgId::Hmac.value())
             .u16(hash(mac_hash(key_type)?)?.value()),
@@ -67,7 +70,7 @@ pub(crate) fn object_type(key_type: KeyType) -> Option<TpmAlgId> {
     Some(match key_type {
         T::Rsa2048 | T::Rsa3072 | T::Rsa4096 => TpmAlgId::Rsa,
         T::EcP256 | T::EcP384 | T::EcP521 => TpmAlgId::Ecc,
-        T::HmacSha256 | T::HmacSha384 | T::HmacSha512 => TpmAlgId::KeyedHash,
+        T::HmacSha256 | T::HmacSha384 | T::HmacSha512 | T::Kdk256 => TpmAlgId::KeyedHash,
         T::Aes128 | T::Aes192 | T::Aes256 => TpmAlgId::SymCipher,
         _ => return None,
     })
@@ -166,7 +169,10 @@ fn rsa_public_key(key_type: KeyType, modulus: &[u8]) -> Result<PublicKey, Failur
 fn attributes(spec: &KeySpec, origin: Origin) -> TpmaObject {
     // The authorization value is a digest that cannot be guessed, so the protection against guessing would only lock
     // other keys out when a record is edited.
-    let mut attributes = TpmaObject::USER_WITH_AUTH | TpmaObject::NO_DA;
+    let mut attributes = TpmaObject::NO_DA;
+    if spec.boot_state.is_none() {
+        attributes |= TpmaObject::USER_WITH_AUTH;
+    }
     if origin == Origin::Tpm {
         attributes |=
             TpmaObject::FIXED_TPM | TpmaObject::FIXED_PARENT | TpmaObject::SENSITIVE_DATA_ORIGIN;
@@ -187,6 +193,8 @@ fn attributes(spec: &KeySpec, origin: Origin) -> TpmaObject {
                     Usage::UnwrapKey,
                 ]),
         ),
+        // One that leaves the hash open is for both (part 1, section 12.2.3.5); it makes MACs all the same.
+        _ if spec.key_type == KeyType::Kdk256 => (true, true),
         _ if object_type(spec.key_type) == Some(TpmAlgId::KeyedHash) => (true, false),
         // For a cipher the attribute means that it encrypts. One that does neither here does both.
         _ => {

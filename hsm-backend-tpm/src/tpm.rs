@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use hsm_core::{Error, ErrorKind, Result};
 use tpm2_protocol::data::{
-    TpmCap, TpmCc, TpmHt, TpmPt, TpmRcBase, TpmRh, TpmSt, TpmSu, TpmaSession,
+    TpmCap, TpmCc, TpmHt, TpmPt, TpmRcBase, TpmRh, TpmSe, TpmSt, TpmSu, TpmaSession,
 };
 
+use crate::boot_state::{self, PolicySession};
 use crate::command::{Command, Entity, Response};
 use crate::failure::{Failure, failed};
 use crate::limits;
@@ -29,6 +30,7 @@ pub(crate) struct Tpm {
     pin: Option<RootName>,
     root: Option<Root>,
     session: Option<Session>,
+    pub(crate) policy: Option<PolicySession>,
     /// The session with which authorization values are checked.
     trial: Option<u32>,
     pub(crate) slots: Slots,
@@ -52,12 +54,28 @@ impl Tpm {
             pin,
             root: None,
             session: None,
+            policy: None,
             trial: None,
             slots: Slots::default(),
             ended: None,
         };
         tpm.run(|tpm| tpm.session().map(drop))?;
         Ok(tpm)
+    }
+
+    /// Takes the root key called `name` from now on, if this TPM has it.
+    pub(crate) fn pin_to(&mut self, name: RootName) -> Result<()> {
+        if self.pin == Some(name) {
+            return Ok(());
+        }
+        let before = self.pin.replace(name);
+        // What is loaded goes with the root key under which it was.
+        self.release();
+        let found = self.run(|_| Ok(()));
+        if found.is_err() {
+            self.pin = before;
+        }
+        found
     }
 
     /// The name of the root key, once it was found.
@@ -72,11 +90,17 @@ impl Tpm {
             .public)
     }
 
+    pub(crate) fn root_handle(&self) -> Result<u32, Failure> {
+        let root = self.root.as_ref();
+        Ok(root
+            .ok_or_else(|| failed("the TPM has no root key"))?
+            .handle)
+    }
+
     /// The root key, as a parent of others.
     pub(crate) fn root_entity(&self) -> Result<Entity, Failure> {
-        let root = self.root.as_ref();
-        let root = root.ok_or_else(|| failed("the TPM has no root key"))?;
-        Ok(Entity::object(root.handle, root.public.name().as_bytes()))
+        let name = self.root_public()?.name();
+        Ok(Entity::object(self.root_handle()?, name.as_bytes()))
     }
 
     /// Does something, and does it again if the TPM was reset or the connection broke under it. A device persists nothing,
@@ -113,12 +137,21 @@ impl Tpm {
 
     /// Sends a command in the session: authorized, encrypted, and with a response that is the TPM's.
     pub(crate) fn call(&mut self, command: &Command<'_>) -> Result<Response, Failure> {
+        let mut changed = false;
         loop {
-            match self.call_once(command.clone()) {
-                Err(failure) if failure.remedy() == Remedy::MakeRoom => {
+            match (self.call_once(command.clone()), command.boot_state) {
+                (Err(failure), _) if failure.remedy() == Remedy::MakeRoom => {
                     self.make_room(&command.handles, failure)?;
                 }
-                result => return result,
+                (Err(Failure::Code(code)), Some(registers)) => match code.base() {
+                    // Some register did, perhaps another one.
+                    Some(TpmRcBase::PcrChanged) if !changed => changed = true,
+                    Some(TpmRcBase::PolicyFail | TpmRcBase::PcrChanged) => {
+                        return Err(boot_state::other_state(registers).into());
+                    }
+                    _ => return Err(Failure::Code(code)),
+                },
+                (result, _) => return result,
             }
         }
     }
@@ -143,6 +176,14 @@ impl Tpm {
         match self.slots.evict(busy) {
             Some(handle) => self.flush(handle),
             None => Err(failure),
+        }
+    }
+
+    /// As [`make_room`](Self::make_room), if there is anything that can go. If not, the TPM says whether it has room.
+    pub(crate) fn make_room_if_any(&mut self, busy: &[Entity]) -> Result<(), Failure> {
+        match self.slots.evict(busy) {
+            Some(handle) => self.flush(handle),
+            None => Ok(()),
         }
     }
 
@@ -187,11 +228,14 @@ impl Tpm {
     }
 
     fn call_once(&mut self, mut command: Command<'_>) -> Result<Response, Failure> {
-        let frame = self.session()?.seal(&mut command)?;
+        if let Some(registers) = command.boot_state {
+            boot_state::fulfil(self, registers)?;
+        }
+        let frame = self.session_of(&command)?.seal(&mut command)?;
         let sent = self.send(&command, &frame);
         match &sent {
-            // Only PolicySecret is sent with a value that may be wrong: the session is.
-            Err(failure) if failure.is_unauthorized() && command.code != TpmCc::PolicySecret => {
+            // Only these are sent with a value that may be wrong: the session is.
+            Err(failure) if failure.is_unauthorized() && !CHECKS.contains(&command.code) => {
                 self.forget();
             }
             // The TPM has new nonces, which are not known.
@@ -199,8 +243,12 @@ impl Tpm {
             _ => {}
         }
         let mut response = sent?;
-        let session = self.session.as_mut().ok_or(Failure::Altered)?;
-        let opened = session.open(&command, &mut response);
+        let opened = self.session_of(&command)?.open(&command, &mut response);
+        if let Some(policy) = &mut self.policy
+            && command.boot_state.is_some()
+        {
+            policy.begun = false;
+        }
         if opened.is_err() {
             // Its nonces are not known any more, nor what the response loaded.
             self.forget();
@@ -242,17 +290,27 @@ impl Tpm {
         Ok(Duration::from_secs(u64::from(seconds)))
     }
 
+    /// The session in which a command goes.
+    fn session_of(&mut self, command: &Command<'_>) -> Result<&mut Session, Failure> {
+        if command.boot_state.is_none() {
+            return self.session();
+        }
+        let policy = self.policy.as_mut().ok_or(Failure::Altered)?;
+        Ok(&mut policy.session)
+    }
+
     fn session(&mut self) -> Result<&mut Session, Failure> {
         if self.session.is_none() {
-            let root = self.root_entity()?;
-            let (opening, command) = Opening::new(self.root_public()?, root.handle)?;
+            let (opening, command) =
+                Opening::new(self.root_public()?, self.root_handle()?, TpmSe::Hmac)?;
             let response = self.start_session(&command)?;
             self.session = Some(opening.finish(&response)?);
         }
         self.session.as_mut().ok_or(Failure::Altered)
     }
 
-    fn start_session(&mut self, command: &Command<'_>) -> Result<Response, Failure> {
+    pub(crate) fn start_session(&mut self, command: &Command<'_>) -> Result<Response, Failure> {
+        let mut flushed = false;
         loop {
             match self.call_plain(command) {
                 Err(failure) if failure.remedy() == Remedy::MakeRoom => {
@@ -260,9 +318,11 @@ impl Tpm {
                 }
                 Err(failure)
                     if failure.remedy() == Remedy::EndSessions
-                        && self.transport.sharing() == Sharing::Exclusive =>
+                        && self.transport.sharing() == Sharing::Exclusive
+                        && !flushed =>
                 {
-                    (self.session, self.trial) = (None, None);
+                    flushed = true;
+                    (self.session, self.policy, self.trial) = (None, None, None);
                     if self.flush_all(TpmHt::LOADED_SESSION)? == 0 {
                         return Err(failure);
                     }
@@ -299,7 +359,8 @@ impl Tpm {
             // What the root key takes of it is not counted.
             false => self.property(TpmPt::HrTransientMin)?.saturating_sub(1),
         };
-        self.slots = Slots::new(usize::try_from(room).unwrap_or(1).max(1));
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        self.slots = Slots::new(room.clamp(1, limits::SLOTS_MAX));
         Ok(())
     }
 
@@ -319,6 +380,7 @@ impl Tpm {
     /// Forgets what is loaded.
     fn forget(&mut self) {
         (self.root, self.session, self.trial) = (None, None, None);
+        self.policy = None;
         self.slots.clear();
         if self.transport.sharing() == Sharing::Managed {
             // The manager flushes for who disconnects.
@@ -330,6 +392,7 @@ impl Tpm {
     fn release(&mut self) {
         let mut handles = self.slots.clear();
         handles.extend(self.session.take().map(|session| session.handle()));
+        handles.extend(self.policy.take().map(|policy| policy.session.handle()));
         handles.extend(self.trial.take());
         let root = self.root.take().map(|root| root.handle);
         handles.extend(root.filter(|handle| *handle != PERSISTENT_ROOT));
@@ -376,7 +439,7 @@ impl Tpm {
             }
         }
         Err(failed(
-            "this TPM is not the one that the HSM was created with, or it has been cleared since: its storage root key has another name, and the keys under the old one are gone",
+            "this TPM is not the one that the HSM was created with, or it has been cleared since: its storage root key has another name. Connect the TPM that the HSM was created with; if that was cleared, the keys are gone, and the HSM must be made anew",
         )
         .into())
     }
@@ -422,6 +485,9 @@ impl Tpm {
         Ok((response.handle()?, response.reader().sized()?.to_vec()))
     }
 }
+
+/// Commands with which authorization values are checked.
+const CHECKS: [TpmCc; 2] = [TpmCc::ObjectChangeAuth, TpmCc::PolicySecret];
 
 /// The transport of a device that has ended.
 #[derive(Debug)]

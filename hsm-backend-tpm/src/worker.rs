@@ -59,6 +59,21 @@ impl Worker {
         result.await.map_err(|_| ended())?
     }
 
+    /// Does `call` on the thread, and blocks until it is done.
+    pub(crate) fn run_blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Tpm) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, result) = mpsc::sync_channel(1);
+        let job = Job::Call(Box::new(move |tpm| {
+            // There is room for the one answer, and the caller waits for it.
+            _ = answer.send(call(tpm));
+        }));
+        let ended = || failed("the thread of the TPM device has ended");
+        self.queue.send(job).map_err(|_| ended())?;
+        result.recv().map_err(|_| ended())?
+    }
+
     /// Frees the place of a key, when its turn comes. Takes no time.
     pub(crate) fn release(&self, key: u64) {
         // Without the thread nothing is loaded.

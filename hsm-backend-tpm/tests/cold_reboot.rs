@@ -15,6 +15,7 @@ use hsm_core::{
 };
 use hsm_testkit::TpmSimulator;
 use hsm_testkit::process::{self, Child};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 struct Machine {
@@ -39,6 +40,13 @@ impl Machine {
 
     fn tool(&self, tool: &str, arguments: &[&str]) -> String {
         tools::run(&self.simulator, tool, arguments)
+    }
+
+    fn tool_fails(&self, tool: &str, arguments: &[&str]) {
+        let tcti = self.simulator.tcti();
+        let mut command = std::process::Command::new(tool);
+        let output = command.arg("--tcti").arg(tcti).args(arguments).output();
+        assert!(!output.unwrap().status.success(), "{tool} {arguments:?}");
     }
 
     /// The storage root key of the standard template.
@@ -204,31 +212,52 @@ fn tpm2_tools_load_what_the_device_made() {
     let Some(machine) = Machine::new() else {
         return;
     };
+    const MADE_HERE: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda";
+    let usages = |usages: &[Usage]| Usages::of(usages);
+    let both = usages(&[Usage::Sign, Usage::Verify]);
+    let keys = [
+        (KeyType::HmacSha256, both, "sign"),
+        (KeyType::EcP256, both, "sign"),
+        (KeyType::EcP384, usages(&[Usage::DeriveBits]), "decrypt"),
+        (KeyType::Rsa2048, usages(&[Usage::Import]), "decrypt"),
+        (KeyType::Kdk256, usages(&[Usage::DeriveKey]), "decrypt|sign"),
+        (
+            KeyType::Aes256,
+            usages(&[Usage::Encrypt, Usage::Decrypt]),
+            "decrypt|sign",
+        ),
+    ];
     let device = TpmDevice::create(machine.connect()).unwrap();
-    let (sealed, _) = block_on(make(&device));
+    let sealed = keys.map(|(key_type, usages, _)| {
+        let spec = KeySpec::new(key_type, usages).unwrap();
+        let new = block_on(device.generate(&spec, &binding())).unwrap();
+        new.sealed
+    });
     block_on(device.close()).unwrap();
     drop(device);
-    // As docs/tpm.md has it: six bytes, a TPM2B_PUBLIC, a TPM2B_PRIVATE.
-    let blob = &sealed.as_bytes()[6..];
-    let len = 2 + usize::from(u16::from_be_bytes([blob[0], blob[1]]));
     let path = |name: &str| machine.state.path().join(name).to_str().unwrap().to_owned();
     let (public, private) = (path("public"), path("private"));
-    std::fs::write(&public, &blob[..len]).unwrap();
-    std::fs::write(&private, &blob[len..]).unwrap();
     let (root, key) = (path("root.ctx"), path("key.ctx"));
     machine.create_root("ecc256:null:aes128cfb", &root);
-    let load = ["-C", &root, "-u", &public, "-r", &private, "-c", &key];
-    machine.tool("tpm2_load", &load);
-    machine.tool("tpm2_flushcontext", &["-t"]);
-    let read = machine.tool("tpm2_readpublic", &["-c", &key]);
-    for attribute in [
-        "fixedtpm",
-        "fixedparent",
-        "sensitivedataorigin",
-        "noda",
-        "sign",
-    ] {
-        assert!(read.contains(attribute), "{attribute}: {read}");
+    for ((key_type, _, may), sealed) in keys.iter().zip(sealed) {
+        // As docs/tpm.md has it: six bytes, a TPM2B_PUBLIC, a TPM2B_PRIVATE.
+        let blob = &sealed.as_bytes()[6..];
+        let len = 2 + usize::from(u16::from_be_bytes([blob[0], blob[1]]));
+        std::fs::write(&public, &blob[..len]).unwrap();
+        std::fs::write(&private, &blob[len..]).unwrap();
+        let load = ["-C", &root, "-u", &public, "-r", &private, "-c", &key];
+        machine.tool("tpm2_load", &load);
+        machine.tool("tpm2_flushcontext", &["-t"]);
+        let read = machine.tool("tpm2_readpublic", &["-c", &key]);
+        machine.tool("tpm2_flushcontext", &["-t"]);
+        // The name is the digest of the public half that the store keeps.
+        let name: String = Sha256::digest(&blob[2..len])
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert!(read.contains(&format!("name: 000b{name}\n")), "{read}");
+        let attributes = format!("  value: {MADE_HERE}|{may}\n");
+        assert!(read.contains(&attributes), "{key_type}: {read}");
     }
 }
 
@@ -251,6 +280,67 @@ fn lock_out_says_how_long_it_lasts() {
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         // Keys have nothing to do with it.
         mac(&*key).await.unwrap();
+    });
+}
+
+#[test]
+fn an_owners_root_key_that_is_locked_out_says_how_long() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    // An owner whose root key is subject to the protection against guessing.
+    let path = |name: &str| machine.state.path().join(name).to_str().unwrap().to_owned();
+    let (context, guessed) = (path("root.ctx"), path("guessed.ctx"));
+    let attributes = "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth";
+    let template = ["-C", "o", "-G", "ecc256:null:aes128cfb", "-a", attributes];
+    let create = [&template[..], &["-c", &context]].concat();
+    machine.tool("tpm2_createprimary", &create);
+    let evict = ["-C", "o", "-c", &context, "0x81000001"];
+    machine.tool("tpm2_evictcontrol", &evict);
+    machine.tool("tpm2_flushcontext", &["-t"]);
+    let device = TpmDevice::create(machine.connect()).unwrap();
+    let root = device.root_name();
+    let (sealed, expected) = block_on(async {
+        let (sealed, key) = make(&device).await;
+        let expected = mac(&*key).await.unwrap();
+        device.close().await.unwrap();
+        (sealed, expected)
+    });
+    drop(device);
+    // Somebody guesses at another key of this TPM.
+    let times = ["--recovery-time=11", "--lockout-recovery-time=13"];
+    let parameters = ["--setup-parameters", "--max-tries=2", times[0], times[1]];
+    machine.tool("tpm2_dictionarylockout", &parameters);
+    let create = ["-C", "o", "-G", "ecc", "-p", "a password", "-c", &guessed];
+    machine.tool("tpm2_createprimary", &create);
+    for _ in 0..2 {
+        let change = [
+            "-c",
+            &guessed,
+            "-C",
+            "o",
+            "-p",
+            "wrong",
+            "-r",
+            "/dev/null",
+            "new",
+        ];
+        machine.tool_fails("tpm2_changeauth", &change);
+    }
+    machine.tool("tpm2_flushcontext", &["-t"]);
+    let device = TpmDevice::open(machine.connect(), root).unwrap();
+    block_on(async {
+        let error = device.load(&sealed, &binding()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LockedOut, "{error}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(11)));
+        device.close().await.unwrap();
+    });
+    drop(device);
+    machine.tool("tpm2_dictionarylockout", &["--clear-lockout"]);
+    let device = TpmDevice::open(machine.connect(), root).unwrap();
+    block_on(async {
+        let key = device.load(&sealed, &binding()).await.unwrap();
+        assert_eq!(mac(&*key).await.unwrap(), expected);
     });
 }
 

@@ -76,7 +76,7 @@ struct Journal {
     vouched: BTreeMap<StreamId, u64>,
 }
 
-/// Verifies the whole audit log of a local HSM without opening the HSM, and calls `visit` for each event: first those of
+/// Verifies the whole audit log of a local HSM without opening the HSM (so it needs no passphrase, and no TPM), and calls `visit` for each event: first those of
 /// the journal, then stream by stream.
 ///
 /// `audit_key` is the key that [`Hsm::audit_key`](crate::Hsm::audit_key) gave when the HSM was made. Keep it elsewhere: a
@@ -91,11 +91,15 @@ pub fn verify(
     audit_key: &PublicKey,
     mut visit: impl FnMut(Record<'_>),
 ) -> Result<Report> {
-    let Url::Soft(path) = url.parse()? else {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "only a HSM in a folder can be verified offline",
-        ));
+    let path = match url.parse()? {
+        Url::Soft(path) => path,
+        Url::Tpm(tpm) => tpm.folder_or_default()?,
+        Url::Https(_) | Url::Memory | Url::Unix(_) => {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "only a HSM in a folder can be verified offline",
+            ));
+        }
     };
     let folder = Folder::new(path);
     let store = EmbeddedStore::open(folder.store())?;

@@ -29,8 +29,8 @@ use hsm_core::key::typed::{
 use hsm_core::policy::{ActionSet, RoleAssignment, RoleDefinition, RoleId, RotationPolicy, Scope};
 use hsm_core::{
     Algorithm, AttributesUpdate, Credentials, KeyInfo, KeyName, KeySpec, Maintenance, Page,
-    PageRequest, PartitionInfo, Principal, PublicKey, Request, Response, Result, SecretBytes,
-    SettingsUpdate, SignInput, Timestamp, TokenInfo, UserInfo, UserUpdate, VersionId,
+    PageRequest, PartitionInfo, PcrSelection, Principal, PublicKey, Request, Response, Result,
+    SecretBytes, SettingsUpdate, SignInput, Timestamp, TokenInfo, UserInfo, UserUpdate, VersionId,
 };
 use pollster::block_on;
 
@@ -53,6 +53,12 @@ macro_rules! forward {
         )*
     };
 }
+
+#[cfg(feature = "aead")]
+mod envelope;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub use envelope::Envelope;
 
 /// As [`crate::Hsm`].
 #[derive(Clone, Debug)]
@@ -177,6 +183,12 @@ impl Session {
         self.0.principal()
     }
 
+    /// The async handle.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Session {
+        &self.0
+    }
+
     /// As [`crate::Session::create`].
     pub fn create<A: KeyKind>(&self, name: &str) -> CreateKey<'_, crate::Key<A>> {
         CreateKey(self.0.create(name))
@@ -296,6 +308,11 @@ impl<'s, K: Handle + Blocking + 's> CreateKey<'s, K> {
         Self(self.0.exportable())
     }
 
+    /// As [`crate::CreateKey::in_boot_state`].
+    pub fn in_boot_state(self, registers: PcrSelection) -> Self {
+        Self(self.0.in_boot_state(registers))
+    }
+
     /// As [`crate::CreateKey::tag`].
     pub fn tag(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         Self(self.0.tag(name, value))
@@ -359,6 +376,12 @@ impl<A> Key<A> {
     #[must_use]
     pub fn at(&self, version: VersionId) -> Self {
         Self(self.0.at(version))
+    }
+
+    /// The async handle.
+    #[must_use]
+    pub fn as_async(&self) -> &crate::Key<A> {
+        &self.0
     }
 
     /// As [`crate::Key::export`].

@@ -6,8 +6,8 @@ use std::pin::Pin;
 
 use hsm_core::policy::RotationPolicy;
 use hsm_core::{
-    Algorithm, IfTaken, KeyInfo, KeyRef, KeySpec, NewKeyParameters, Request, Result, SecretBytes,
-    Tags, Timestamp, WrappedFormat,
+    Algorithm, Error, ErrorKind, IfTaken, KeyInfo, KeyRef, KeySpec, NewKeyParameters, PcrSelection,
+    Request, Result, SecretBytes, Tags, Timestamp, WrappedFormat,
 };
 
 use crate::session::{Session, parse_name};
@@ -45,6 +45,7 @@ pub struct CreateKey<'s, K> {
     expires: Option<Timestamp>,
     pre_activation: bool,
     exportable: bool,
+    boot_state: Option<PcrSelection>,
     tags: Vec<(String, String)>,
     rotation: Option<RotationPolicy>,
     if_taken: IfTaken,
@@ -86,6 +87,7 @@ impl<'s, K> CreateKey<'s, K> {
             expires: None,
             pre_activation: false,
             exportable: false,
+            boot_state: None,
             tags: Vec::new(),
             rotation: None,
             if_taken: IfTaken::default(),
@@ -114,6 +116,27 @@ impl<'s, K> CreateKey<'s, K> {
     /// Lets the key leave the HSM, wrapped under a transport key. Fixed for the life of the key.
     pub fn exportable(mut self) -> Self {
         self.exportable = true;
+        self
+    }
+
+    /// Ties the key to the state in which the machine was started: it works only while `registers` of the TPM hold what they
+    /// hold now, and a use in another state is [`KeyState`](hsm_core::ErrorKind::KeyState). Each version is tied to the state
+    /// in which it is made. Fixed for the life of the key. Devices other than a TPM refuse
+    /// ([`Unsupported`](hsm_core::ErrorKind::Unsupported)).
+    ///
+    /// ```
+    /// use hsm_client::kinds::EcdsaP256;
+    /// use hsm_client::{PcrSelection, Session};
+    ///
+    /// # async fn example(session: &Session) -> Result<(), hsm_client::Error> {
+    /// // Firmware, and the keys of secure boot.
+    /// let registers = PcrSelection::of(&[0, 7])?;
+    /// let key = session.create::<EcdsaP256>("host").in_boot_state(registers).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_boot_state(mut self, registers: PcrSelection) -> Self {
+        self.boot_state = Some(registers);
         self
     }
 
@@ -155,6 +178,10 @@ impl<'s, K> CreateKey<'s, K> {
         } else {
             spec
         };
+        let spec = match self.boot_state {
+            Some(registers) => spec.in_boot_state(registers),
+            None => spec,
+        };
         let mut new = NewKeyParameters::new(spec);
         new.not_before = self.not_before;
         new.expires = self.expires;
@@ -183,7 +210,18 @@ impl<'s, K> CreateKey<'s, K> {
                 format: *format,
             },
         };
-        self.session.key_info(request).await
+        let info = self.session.key_info(request).await?;
+        if info.attributes.spec.boot_state != self.boot_state {
+            // Another service leaves out of a request what it does not know.
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the service made the key {} {} and did not tie it to a boot state: delete it",
+                    info.name, info.version
+                ),
+            ));
+        }
+        Ok(info)
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
+use hsm_backend_soft::{
+    CryptoProvider, Protector, ProtectorKind, SoftDevice, SoftDeviceOptions,
+};
 use hsm_core::audit::{RequestId, StreamId};
 use hsm_core::{
     Clock, Credentials, EngineStatus, Error, ErrorKind, PublicKey, Result, SecretBytes, Service,
@@ -15,6 +17,8 @@ use hsm_core::{
 use crate::clock::SystemClock;
 use crate::local::Local;
 use crate::open::{self, Opened};
+#[cfg(feature = "tpm")]
+use crate::seal::{Connected, TpmSeal};
 use crate::session::Session;
 use crate::standing::StandingSession;
 
@@ -66,14 +70,21 @@ impl Hsm {
     /// | URL | what |
     /// |---|---|
     /// | `soft:PATH` | the software device, with everything in the folder `PATH`, which is made |
+    /// | `tpm:/dev/tpmrm0`, `tpm:/dev/tpmrm0?folder=PATH` | keys that live in the TPM, with the rest in the folder `PATH` or in [a default one](crate::TpmAddress::folder_or_default), with the feature `tpm` |
+    /// | `tpm://HOST:PORT`, `tpm://HOST:PORT?folder=PATH` | the same with a simulator: for tests |
     /// | `memory:` | the software device, and nothing on disk: for tests |
     ///
     /// The folder appears when it is complete: a process that dies meanwhile leaves none.
     ///
+    /// The TPM is believed to be one, and the name of its root key is written down: no other opens the HSM from then on.
+    ///
     /// # Errors
     ///
     /// [`Conflict`](ErrorKind::Conflict) if something is at `PATH` already, [`InvalidInput`](ErrorKind::InvalidInput) for a
-    /// URL or setup that is not right, [`StoreFailed`](ErrorKind::StoreFailed) if the folder cannot be written.
+    /// URL or setup that is not right, such as a passphrase for keys that live in a TPM,
+    /// [`StoreFailed`](ErrorKind::StoreFailed) if the folder cannot be written, [`Unreachable`](ErrorKind::Unreachable) if
+    /// there is no TPM, [`Denied`](ErrorKind::Denied) if its owner must prepare it first,
+    /// [`Unsupported`](ErrorKind::Unsupported) without the feature.
     pub async fn create(url: &str, setup: Setup) -> Result<Self> {
         let (local, requests) = open::create(url, setup).await?;
         Ok(Self::local(local, requests))
@@ -84,6 +95,7 @@ impl Hsm {
     /// | URL | what |
     /// |---|---|
     /// | `soft:PATH` | the software device in the folder `PATH` |
+    /// | `tpm:/dev/tpmrm0`, … | keys that live in a TPM, as they were [made](Self::create), with the feature `tpm` |
     /// | `https://HOST`, `https://HOST:PORT` | an HSM behind a server, with the feature `remote` |
     /// | `unix:PATH` | the same over a Unix socket of this machine |
     ///
@@ -93,7 +105,9 @@ impl Hsm {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no HSM, [`Unauthenticated`](ErrorKind::Unauthenticated) if it needs a
     /// passphrase or another key file, [`Damaged`](ErrorKind::Damaged) if it was tampered with,
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a URL or file of certificates that is none.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a URL or file of certificates that is none, and for options that this
+    /// kind of HSM has no use for, [`DeviceFailed`](ErrorKind::DeviceFailed) if the TPM is another than the one that it was
+    /// made with, or was cleared since, [`Unreachable`](ErrorKind::Unreachable) if there is no TPM.
     pub async fn open(url: &str) -> Result<Self> {
         Self::open_with(url, OpenOptions::new()).await
     }
@@ -233,6 +247,91 @@ impl Hsm {
         Some(local.engine().status())
     }
 
+    /// What opens this HSM, if it is one in software in a folder. Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for HSMs of another kind, and as
+    /// [`SoftDevice::protectors`](hsm_backend_soft::SoftDevice::protectors).
+    pub fn protectors(&self) -> Result<Vec<ProtectorKind>> {
+        self.soft()?.protectors()
+    }
+
+    /// Lets one more protector open this HSM, one in software. One of the same kind is replaced.
+    ///
+    /// No role is asked: whoever has this handle has the process, and so the domain key. The old protector still opens old copies
+    /// of the folder.
+    ///
+    /// ```
+    /// use hsm_client::{Hsm, Protector, ProtectorKind, SecretBytes, Setup};
+    ///
+    /// # pollster::block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let url = format!("soft:{}", folder.path().join("hsm").display());
+    /// let hsm = Hsm::create(&url, Setup::new("admin", "an administrator's password")).await?;
+    /// let passphrase = SecretBytes::copy_from(b"a long passphrase for the domain key");
+    /// hsm.add_protector(Protector::Passphrase(passphrase)).await?;
+    /// hsm.remove_protector(ProtectorKind::KeyFile).await?;
+    /// assert_eq!(hsm.protectors()?, [ProtectorKind::Passphrase]);
+    /// # Ok::<(), hsm_client::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for HSMs of another kind, and as
+    /// [`SoftDevice::add_protector`](hsm_backend_soft::SoftDevice::add_protector).
+    pub async fn add_protector(&self, protector: Protector) -> Result<()> {
+        let device = self.soft()?.clone();
+        open::blocking(move || device.add_protector(&protector)).await
+    }
+
+    /// Takes a protector away; never the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for HSMs of another kind, and as
+    /// [`SoftDevice::remove_protector`](hsm_backend_soft::SoftDevice::remove_protector).
+    pub async fn remove_protector(&self, kind: ProtectorKind) -> Result<()> {
+        let device = self.soft()?.clone();
+        open::blocking(move || device.remove_protector(kind)).await
+    }
+
+    /// Seals the domain key of this HSM, one in software, to a TPM as it is now: for the first time, or anew, after other firmware
+    /// has changed what the PCRs hold, or after the TPM was cleared or replaced. What was sealed before opens old copies of the
+    /// folder only.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for HSMs of another kind, [`InvalidInput`](ErrorKind::InvalidInput) for an address
+    /// or register that is none, [`Unreachable`](ErrorKind::Unreachable) if there is no TPM, and what it says.
+    #[cfg(feature = "tpm")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
+    pub async fn seal_to_tpm(&self, seal: TpmSeal) -> Result<()> {
+        let device = self.soft()?.clone();
+        let local = self.shared.local.as_ref();
+        let open = local.and_then(|local| local.seal.as_ref());
+        let open = open.and_then(|open| open.again(&seal));
+        open::blocking(move || {
+            let connected = match open {
+                Some(open) => open,
+                None => Connected::to(seal)?,
+            };
+            device.add_protector(&connected.protector()?)
+        })
+        .await
+    }
+
+    fn soft(&self) -> Result<&Arc<SoftDevice>> {
+        let local = self.shared.local.as_ref();
+        local.and_then(|local| local.soft.as_ref()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "only an HSM in software, in a folder of this machine, has protectors",
+            )
+        })
+    }
+
     /// Runs the maintenance now instead of waiting for the next second: what is due is rotated and purged, the audit
     /// log is signed and on disk.
     ///
@@ -274,6 +373,8 @@ pub struct Setup {
     pub(crate) password: SecretBytes,
     pub(crate) settings: Settings,
     pub(crate) options: OpenOptions,
+    pub(crate) recovery: Option<SecretBytes>,
+    pub(crate) count_changes: bool,
 }
 
 impl Setup {
@@ -288,7 +389,38 @@ impl Setup {
             password: SecretBytes::copy_from(password.as_ref()),
             settings: Settings::default(),
             options: OpenOptions::new(),
+            recovery: None,
+            count_changes: false,
         }
+    }
+
+    /// Seals the domain key to a TPM: the folder opens on this machine only. Choose a
+    /// [`recovery_passphrase`](Setup::recovery_passphrase) as well: without it the keys are gone with the TPM, and with
+    /// [`pcrs`](TpmSeal::pcrs) after the next update of the firmware.
+    #[cfg(feature = "tpm")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
+    pub fn tpm(mut self, seal: TpmSeal) -> Self {
+        self.options = self.options.tpm(seal);
+        self
+    }
+
+    /// Counts changes in a counter of the TPM ([`tpm`](Self::tpm), or that of a `tpm:` URL), so that an older copy of the whole
+    /// store that somebody puts back is found out when the HSM is opened, and by what is changed.
+    ///
+    /// A change of users, roles, tokens, settings or keys (all but making them) takes some milliseconds more, fails while the TPM
+    /// does not answer, and wears the TPM a little. Signatures and other uses of keys never ask it. `docs/tpm.md` says what is
+    /// counted, and what to do after a backup was restored.
+    #[cfg(feature = "tpm")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
+    pub fn count_changes(mut self) -> Self {
+        self.count_changes = true;
+        self
+    }
+
+    /// A passphrase that opens the HSM too, beside the TPM or the key file: for a safe.
+    pub fn recovery_passphrase(mut self, passphrase: impl AsRef<[u8]>) -> Self {
+        self.recovery = Some(SecretBytes::copy_from(passphrase.as_ref()));
+        self
     }
 
     /// Puts the domain key under a passphrase (argon2id). Opening the HSM asks for it.
@@ -336,7 +468,11 @@ pub struct OpenOptions {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) maintenance: Maintain,
     pub(crate) danger_accept_clock: bool,
-    pub(crate) device: SoftDeviceOptions,
+    pub(crate) danger_accept_rollback: bool,
+    #[cfg(feature = "tpm")]
+    pub(crate) seal: Option<TpmSeal>,
+    /// `None` where nothing was said.
+    pub(crate) device: Option<SoftDeviceOptions>,
     #[cfg(feature = "remote")]
     pub(crate) remote: crate::remote::RemoteOptions,
 }
@@ -367,10 +503,22 @@ impl OpenOptions {
             clock: Arc::new(SystemClock),
             maintenance: Maintain::InBackground,
             danger_accept_clock: false,
-            device: SoftDevice::options(CryptoProvider::AwsLc),
+            danger_accept_rollback: false,
+            #[cfg(feature = "tpm")]
+            seal: None,
+            device: None,
             #[cfg(feature = "remote")]
             remote: crate::remote::RemoteOptions::default(),
         }
+    }
+
+    /// The TPM that the domain key rests in, or in which changes are counted. With a passphrase or a key file besides, that opens
+    /// the HSM, and the TPM only counts: for the day on which it does not unseal any more.
+    #[cfg(feature = "tpm")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
+    pub fn tpm(mut self, seal: TpmSeal) -> Self {
+        self.seal = Some(seal);
+        self
     }
 
     /// The passphrase that the domain key rests under.
@@ -399,8 +547,45 @@ impl OpenOptions {
     /// let options = OpenOptions::new().device(SoftDevice::options(CryptoProvider::AwsLc).approved_only());
     /// ```
     pub fn device(mut self, device: SoftDeviceOptions) -> Self {
-        self.device = device;
+        self.device = Some(device);
         self
+    }
+
+    /// How the software device is built, which is over AWS-LC where nothing was said.
+    pub(crate) fn soft_device(&self) -> SoftDeviceOptions {
+        let built_in = || SoftDevice::options(CryptoProvider::AwsLc);
+        self.device.clone().unwrap_or_else(built_in)
+    }
+
+    /// Whether a TPM was named beside the URL.
+    pub(crate) const fn has_seal(&self) -> bool {
+        #[cfg(feature = "tpm")]
+        return self.seal.is_some();
+        #[cfg(not(feature = "tpm"))]
+        false
+    }
+
+    /// Checks that nothing was said that is about software.
+    #[cfg(feature = "tpm")]
+    pub(crate) fn check_for_tpm(&self) -> Result<()> {
+        let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidInput, message));
+        if self.seal.is_some() {
+            return invalid(
+                "the URL names the TPM in which the keys live; another is for HSMs in software: leave it out",
+            );
+        }
+        match (&self.unlock, &self.device) {
+            (Unlock::KeyFile(_), _) => invalid(
+                "an HSM whose keys live in a TPM rests under the TPM, and not under a key file: leave it out",
+            ),
+            (Unlock::Passphrase(_), _) => invalid(
+                "an HSM whose keys live in a TPM rests under the TPM, and not under a passphrase: leave it out",
+            ),
+            (_, Some(_)) => invalid(
+                "options of the software device, such as its FIPS mode, are not for an HSM whose keys live in a TPM: leave them out",
+            ),
+            (Unlock::OwnKeyFile, None) => Ok(()),
+        }
     }
 
     /// Opens an HSM that was changed while the clock was more than
@@ -411,6 +596,16 @@ impl OpenOptions {
     /// again that have expired.
     pub fn danger_accept_clock(mut self) -> Self {
         self.danger_accept_clock = true;
+        self
+    }
+
+    /// Takes the store as it is, if it does not fit its counter: after you restored a backup, or the TPM was cleared or replaced (which
+    /// gets a new counter), or, if no TPM is given, to count no more. The journal has a record of it.
+    ///
+    /// Dangerous because it is just what somebody wants who put an older copy back: keys that were purged, users, passwords and
+    /// roles are again as they were then. Close the HSM in all other processes first.
+    pub fn danger_accept_rollback(mut self) -> Self {
+        self.danger_accept_rollback = true;
         self
     }
 

@@ -28,11 +28,18 @@
 //! | to | see |
 //! |---|---|
 //! | make or open an HSM | [`Hsm`], [`Setup`], [`OpenOptions`] |
+//! | make or open one whose keys live in a TPM | [`Hsm::create`] and [`Hsm::open`] of `tpm:…`, [`TpmAddress`] |
+//! | rest a software HSM in a TPM, find out that an older copy was put back | `TpmSeal`, `Setup::count_changes` |
+//! | change what opens it | [`Hsm::add_protector`], [`Hsm::remove_protector`] |
 //! | open one behind a server | [`Hsm::open`] of `https://…` or `unix:…`, `remote` |
 //! | administer it: users, roles, settings, deleted keys | [`Session`] |
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | give them to code that knows the traits of the crate `signature` | [`signature`] |
+//! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
+//! | sign, verify and encrypt JSON Web Tokens | `jose` |
+//! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | serve TLS with a key of the HSM | `tls`, with the feature `rustls` |
 //! | stay logged in for longer than a session lasts | [`Hsm::stay_logged_in`] |
 //! | check the audit log | [`audit`] |
@@ -45,34 +52,58 @@ pub mod audit;
 pub mod blocking;
 mod clock;
 mod create;
+#[cfg(feature = "aead")]
+#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
+pub mod envelope;
 mod hsm;
+#[cfg(feature = "jose")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
+pub mod jose;
 mod key;
 mod local;
 mod open;
 #[cfg(doctest)]
 mod pages;
+#[cfg(feature = "rcgen")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rcgen")))]
+pub mod rcgen;
 #[cfg(feature = "remote")]
 #[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
+#[cfg(feature = "tpm")]
+mod seal;
 mod session;
+#[cfg(feature = "signature")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
+pub mod signature;
+#[cfg(feature = "tpm")]
+mod tpm;
 mod standing;
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub mod tls;
 mod url;
+#[cfg(feature = "x509")]
+#[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
+pub mod x509;
 
 pub use clock::SystemClock;
 pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
 pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
+#[cfg(feature = "tpm")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
+pub use seal::TpmSeal;
 pub use session::Session;
-pub use url::{Address, Url};
+pub use url::{Address, TpmAddress, Url};
 
 #[cfg(feature = "remote")]
 #[doc(no_inline)]
 pub use async_trait::async_trait;
 
-pub use hsm_backend_soft::{CryptoProvider, SoftDevice, SoftDeviceOptions};
+pub use hsm_backend_soft::{
+    CryptoProvider, Protector, ProtectorKind, SoftDevice, SoftDeviceOptions,
+};
 pub use hsm_core::key::KeyMaterial;
 pub use hsm_core::key::typed as kinds;
 pub use hsm_core::lifecycle;
@@ -84,6 +115,6 @@ pub use hsm_core::policy::{
 pub use hsm_core::{
     Algorithm, Attributes, AttributesUpdate, Ciphertext, Clock, Credentials, EngineStatus, Error,
     ErrorKind, KeyInfo, KeyName, KeyRef, KeySpec, KeyType, Page, PageRequest, PartitionInfo,
-    Principal, PublicKey, Result, SecretBytes, Settings, SettingsUpdate, SignInput, Tags,
-    Timestamp, TokenInfo, TokenName, Usage, Usages, UserInfo, UserUpdate, VersionId,
+    PcrSelection, Principal, PublicKey, Result, SecretBytes, Settings, SettingsUpdate, SignInput,
+    Tags, Timestamp, TokenInfo, TokenName, Usage, Usages, UserInfo, UserUpdate, VersionId,
 };

@@ -16,6 +16,14 @@ pub(crate) struct Local {
     engine: Engine,
     house: Arc<House>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Closed with the engine: others may wait for it.
+    #[cfg(feature = "tpm")]
+    tpm: Option<Arc<hsm_backend_tpm::TpmDevice>>,
+    /// The device, if it is one in software.
+    pub(crate) soft: Option<Arc<hsm_backend_soft::SoftDevice>>,
+    /// The TPM that its domain key rests in, or that counts.
+    #[cfg(feature = "tpm")]
+    pub(crate) seal: Option<crate::seal::Connected>,
 }
 
 /// What the handles and the thread share.
@@ -57,7 +65,19 @@ impl Local {
             engine,
             house,
             thread: Mutex::new(thread),
+            #[cfg(feature = "tpm")]
+            tpm: None,
+            soft: None,
+            #[cfg(feature = "tpm")]
+            seal: None,
         })
+    }
+
+    /// The same engine, whose device is `tpm`.
+    #[cfg(feature = "tpm")]
+    pub(crate) fn with_tpm(mut self, tpm: Arc<hsm_backend_tpm::TpmDevice>) -> Self {
+        self.tpm = Some(tpm);
+        self
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -88,7 +108,13 @@ impl Local {
             // A panic there was the maintenance's; the streams are closed all the same.
             drop(thread.join());
         }
-        self.engine.close().await
+        let closed = self.engine.close().await;
+        #[cfg(feature = "tpm")]
+        if let Some(tpm) = &self.tpm {
+            // One that was zeroized is closed already.
+            drop(tpm.close().await);
+        }
+        closed
     }
 }
 

@@ -11,7 +11,17 @@ pages! {
     Readme = "README.md";
 }
 
+#[cfg(feature = "tpm")]
+pages! {
+    Tpm = "docs/tpm.md";
+}
+
 #[cfg(feature = "remote")]
 pages! {
     Remote = "docs/remote.md";
+}
+
+#[cfg(feature = "tpm")]
+pages! {
+    Tpm = "docs/tpm.md";
 }

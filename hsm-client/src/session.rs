@@ -437,10 +437,8 @@ impl Session {
     /// let admin = hsm.login("admin", "an administrator's password").await?;
     /// admin.assign_role(BuiltInRole::CryptoUser, "build-server", Scope::Keys).await?;
     ///
-    /// let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
-    /// let tomorrow = tomorrow.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    /// let expires = Timestamp::from_unix_seconds(tomorrow.as_secs());
-    /// let (token, _) = admin.create_token("nightly-build", "build-server", expires).await?;
+    /// let tomorrow = Timestamp::from(SystemTime::now() + Duration::from_secs(24 * 60 * 60));
+    /// let (token, _) = admin.create_token("nightly-build", "build-server", tomorrow).await?;
     ///
     /// let server = hsm.login_with(Credentials::token(token.expose())).await?;
     /// assert_eq!(server.principal().as_str(), "build-server");

@@ -1,8 +1,10 @@
 //! [`Url`]: where an HSM is.
 
+mod state;
+
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hsm_core::{Error, ErrorKind};
@@ -19,6 +21,10 @@ use hsm_core::{Error, ErrorKind};
 ///
 /// let Url::Https(address) = "https://pool.example:8443".parse()? else { panic!() };
 /// assert_eq!((address.host(), address.port()), ("pool.example", 8443));
+///
+/// let Url::Tpm(tpm) = "tpm:/dev/tpmrm0?folder=/var/lib/hsm/payments".parse()? else { panic!() };
+/// assert_eq!(tpm.device(), Some("/dev/tpmrm0".as_ref()));
+/// assert_eq!(tpm.folder(), Some("/var/lib/hsm/payments".as_ref()));
 /// # Ok::<(), hsm_client::Error>(())
 /// ```
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -30,6 +36,8 @@ pub enum Url {
     Memory,
     /// `soft:PATH`, a software HSM in a folder.
     Soft(PathBuf),
+    /// `tpm:PATH` or `tpm://HOST:PORT`, an HSM whose keys live in a TPM.
+    Tpm(TpmAddress),
     /// `unix:PATH`, an HSM behind a server on the same machine, which listens at a Unix socket.
     Unix(PathBuf),
 }
@@ -72,7 +80,7 @@ impl Address {
         let (host, port) = authority.split_at(host_len);
         if !is_host(host) {
             return Err(invalid(format!(
-                "`https://{}` names no host; an HSM's URL is `https://HOST` or `https://HOST:PORT`, without user, path, query or fragment",
+                "`//{}` names no host; what comes after `//` in an HSM's URL is `HOST` or `HOST:PORT`, without user, path, query or fragment",
                 text.escape_debug()
             )));
         }
@@ -101,6 +109,98 @@ impl fmt::Display for Address {
     }
 }
 
+/// Where a TPM is, and which folder has the rest of the HSM.
+///
+/// | URL | what |
+/// |---|---|
+/// | `tpm:PATH` | the device of the kernel at `PATH`, which is absolute: `/dev/tpmrm0`, which processes share, or `/dev/tpm0` |
+/// | `tpm://HOST:PORT` | a simulator over TCP, for tests |
+///
+/// Behind either may come `?folder=PATH`: the folder of the store, the audit log and the name of the TPM's root key. The
+/// path is taken as it is, with no escapes, to the end of the URL. The path of the device has no `?` in it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TpmAddress {
+    place: TpmPlace,
+    folder: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum TpmPlace {
+    Device(PathBuf),
+    /// An address with a port.
+    Simulator(Address),
+}
+
+impl TpmAddress {
+    /// The device of the kernel, if it is one.
+    #[must_use]
+    pub fn device(&self) -> Option<&Path> {
+        match &self.place {
+            TpmPlace::Device(path) => Some(path),
+            TpmPlace::Simulator(_) => None,
+        }
+    }
+
+    /// The address of the simulator, if it is one.
+    #[must_use]
+    pub fn simulator(&self) -> Option<&Address> {
+        match &self.place {
+            TpmPlace::Device(_) => None,
+            TpmPlace::Simulator(address) => Some(address),
+        }
+    }
+
+    /// The folder that the URL names. Where it names none, [`folder_or_default`](Self::folder_or_default) has one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    fn read(text: &str) -> Result<Self, Error> {
+        let (place, folder) = match text.split_once('?') {
+            None => (text, None),
+            Some((place, query)) => match query.strip_prefix("folder=") {
+                Some(folder) if is_path(folder) => (place, Some(folder.into())),
+                _ => {
+                    return Err(invalid(
+                        "behind the `?` of a `tpm:` URL comes `folder=PATH` and nothing else",
+                    ));
+                }
+            },
+        };
+        let place = match place.strip_prefix("//") {
+            Some(address) => TpmPlace::Simulator(Self::read_simulator(address)?),
+            None if place.starts_with('/') && is_path(place) => TpmPlace::Device(place.into()),
+            None => {
+                return Err(invalid(
+                    "a `tpm:` URL is `tpm:PATH` with the absolute path of a device, such as `tpm:/dev/tpmrm0`, or `tpm://HOST:PORT`",
+                ));
+            }
+        };
+        Ok(Self { place, folder })
+    }
+
+    fn read_simulator(text: &str) -> Result<Address, Error> {
+        let address = Address::read(text)?;
+        if address.port.is_none() || !address.slash.is_empty() {
+            return Err(invalid(
+                "the URL of a TPM simulator is `tpm://HOST:PORT`, without a slash behind it",
+            ));
+        }
+        Ok(address)
+    }
+}
+
+/// The place of the TPM, without the folder.
+impl fmt::Display for TpmAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            TpmPlace::Device(path) => write!(f, "{}", path.display()),
+            TpmPlace::Simulator(address) => write!(f, "//{address}"),
+        }
+    }
+}
+
 impl FromStr for Url {
     type Err = Error;
 
@@ -109,6 +209,7 @@ impl FromStr for Url {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("soft", path)) if is_path(path) => Ok(Self::Soft(path.into())),
+            Some(("tpm", rest)) => TpmAddress::read(rest).map(Self::Tpm),
             Some(("unix", path)) if is_path(path) => Ok(Self::Unix(path.into())),
             Some(("https", rest)) if rest.starts_with("//") => {
                 Address::read(&rest[2..]).map(Self::Https)
@@ -117,7 +218,7 @@ impl FromStr for Url {
                 "an HSM is not reached over plain HTTP; use `https://HOST`, or `unix:PATH` on the same machine",
             )),
             _ => Err(invalid(
-                "the URL of an HSM is `soft:PATH` (a folder), `memory:`, `https://HOST` or `unix:PATH` (a socket)",
+                "the URL of an HSM is `soft:PATH` (a folder), `tpm:PATH` (a TPM), `memory:`, `https://HOST` or `unix:PATH` (a socket)",
             )),
         }
     }
@@ -129,6 +230,13 @@ impl fmt::Display for Url {
             Self::Https(address) => write!(f, "https://{address}{}", address.slash),
             Self::Memory => f.write_str("memory:"),
             Self::Soft(path) => write!(f, "soft:{}", path.display()),
+            Self::Tpm(tpm) => {
+                write!(f, "tpm:{tpm}")?;
+                match tpm.folder() {
+                    Some(folder) => write!(f, "?folder={}", folder.display()),
+                    None => Ok(()),
+                }
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -201,11 +309,25 @@ mod tests {
                 "https://[a-zA-Z0-9.:/@-]{1,20}",
                 r"https://\[[0-9a-f:.]{1,12}\](:[0-9]{0,6})?/?",
                 "https://[a-z0-9.-]{1,12}(:[0-9]{0,6})?/?",
+                "tpm:.*",
+                "tpm:/[^?\0]{1,8}",
+                r"tpm:/{0,2}.{1,12}(\?folder=.*)?",
+                r"tpm://[a-z0-9.-]{1,12}:[0-9]{0,6}/?(\?folder=.{0,9})?",
             ]
         ) {
             if let Ok(read) = url.parse::<Url>() {
                 prop_assert_eq!(read.to_string(), url);
             }
+        }
+
+        #[test]
+        fn devices_and_folders_come_out_as_they_went_in(device in "/[^?/\0][^?\0]{0,9}", folder in "[^\0]{1,9}") {
+            let Ok(Url::Tpm(tpm)) = format!("tpm:{device}?folder={folder}").parse() else {
+                panic!("{device} {folder}")
+            };
+            prop_assert_eq!(tpm.device(), Some(Path::new(&device)));
+            prop_assert_eq!(tpm.folder(), Some(Path::new(&folder)));
+            prop_assert_eq!(tpm.simulator(), None);
         }
 
         #[test]
@@ -233,6 +355,19 @@ mod tests {
             };
             assert_eq!((address.host(), address.port()), (host, port), "{good}");
         }
+        for (good, host, port, folder) in [
+            ("tpm://127.0.0.1:2321", "127.0.0.1", 2321, None),
+            ("tpm://[::1]:2321", "[::1]", 2321, None),
+            ("tpm://tpm:1?folder=a?b&c=d", "tpm", 1, Some("a?b&c=d")),
+        ] {
+            let Url::Tpm(tpm) = good.parse().unwrap() else {
+                panic!("{good}")
+            };
+            let address = tpm.simulator().unwrap();
+            assert_eq!((address.host(), address.port()), (host, port), "{good}");
+            assert_eq!(tpm.folder(), folder.map(Path::new), "{good}");
+            assert_eq!(tpm.device(), None, "{good}");
+        }
         let path = "unix:/run/hsm.sock".parse::<Url>().unwrap();
         assert_eq!(path, Url::Unix("/run/hsm.sock".into()));
     }
@@ -250,6 +385,25 @@ mod tests {
             "soft:a\0b",
             "unix:",
             "unix:a\0b",
+            "tpm:",
+            "tpm:tpmrm0",
+            "tpm:dev/tpmrm0",
+            "tpm:/dev/tpm\0",
+            "tpm:?folder=a",
+            "tpm:/dev/tpmrm0?",
+            "tpm:/dev/tpmrm0?folder=",
+            "tpm:/dev/tpmrm0?folder=a\0b",
+            "tpm:/dev/tpmrm0?Folder=a",
+            "tpm:/dev/tpmrm0?pcr=7&folder=a",
+            "tpm:/dev/tpmrm0??folder=a",
+            "tpm://",
+            "tpm:///dev/tpmrm0",
+            "tpm://127.0.0.1",
+            "tpm://127.0.0.1:",
+            "tpm://127.0.0.1:2321/",
+            "tpm://127.0.0.1:2321/?folder=a",
+            "tpm://user@127.0.0.1:2321",
+            "TPM:/dev/tpmrm0",
             "http://pool.example",
             "HTTPS://pool.example",
             "https:pool.example",

@@ -2,6 +2,7 @@
 
 use crate::algorithm::{Algorithm, KeyType};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeySpec;
 
 /// What a device can do.
 ///
@@ -19,6 +20,8 @@ pub struct Capabilities {
     key_types: Vec<KeyType>,
     algorithms: Vec<Algorithm>,
     approved_only: bool,
+    boot_states: bool,
+    import_only: bool,
 }
 
 impl Capabilities {
@@ -30,6 +33,8 @@ impl Capabilities {
             key_types: Vec::new(),
             algorithms: Vec::new(),
             approved_only: false,
+            boot_states: false,
+            import_only: false,
         }
     }
 
@@ -44,6 +49,20 @@ impl Capabilities {
     #[must_use]
     pub fn with_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms.extend(algorithms);
+        self
+    }
+
+    /// Says that the device can tie keys to the state in which the machine was started.
+    #[must_use]
+    pub fn with_boot_states(mut self) -> Self {
+        self.boot_states = true;
+        self
+    }
+
+    /// Says that wrapped keys come in and none goes out: the device has no [`export`](crate::LoadedKey::export).
+    #[must_use]
+    pub fn import_only(mut self) -> Self {
+        self.import_only = true;
         self
     }
 
@@ -90,6 +109,49 @@ impl Capabilities {
     #[must_use]
     pub fn supports_algorithm(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
+    }
+
+    /// Whether the device can tie keys to the state in which the machine was started.
+    #[must_use]
+    pub fn supports_boot_states(&self) -> bool {
+        self.boot_states
+    }
+
+    /// Whether the device takes wrapped keys in and lets none out.
+    #[must_use]
+    pub fn is_import_only(&self) -> bool {
+        self.import_only
+    }
+
+    /// Checks that the device can make keys of `spec`.
+    ///
+    /// ```
+    /// use hsm_core::{Capabilities, ErrorKind, KeySpec, KeyType, PcrSelection, Usage, Usages};
+    ///
+    /// let capabilities = Capabilities::new("example").with_key_types([KeyType::EcP256]);
+    /// let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign]))?;
+    /// capabilities.check_spec(&spec)?;
+    /// let bound = spec.in_boot_state(PcrSelection::of(&[7])?);
+    /// let error = capabilities.check_spec(&bound).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Unsupported);
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`], naming what the device lacks.
+    pub fn check_spec(&self, spec: &KeySpec) -> Result<()> {
+        self.check(spec.key_type, None)?;
+        if spec.boot_state.is_none() || self.boot_states {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the {} device cannot tie keys to the state in which the machine was started; a TPM can",
+                self.device
+            ),
+        ))
     }
 
     /// Checks that the device supports `key_type` and, if given, `algorithm`.

@@ -1,7 +1,7 @@
 //! [`Timestamp`] and [`Clock`]: the engine asks for the time and never reads a clock itself.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,24 @@ impl std::ops::Add<Duration> for Timestamp {
     fn add(self, duration: Duration) -> Self {
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self::from_unix_millis(self.0.saturating_add(milliseconds))
+    }
+}
+
+/// A time before 1970 is 1970, one after [`Timestamp::MAX`] is that.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use hsm_core::Timestamp;
+///
+/// const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// let in_a_week = Timestamp::from(SystemTime::now() + WEEK);
+/// assert!(in_a_week > Timestamp::from(SystemTime::now()));
+/// ```
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        Self::default() + since.unwrap_or_default()
     }
 }
 

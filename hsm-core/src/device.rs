@@ -448,6 +448,28 @@ pub struct DeriveParameters<'a> {
     pub info_or_context: &'a [u8],
 }
 
+impl DeriveParameters<'_> {
+    /// The fixed data of SP 800-108 section 4.1, for devices: `label ‖ 0x00 ‖ context ‖ L`, with L the length of the
+    /// derived secret in bits.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a secret of more than 2³² bits.
+    pub fn kbkdf_fixed_data(self, len: usize) -> Result<Vec<u8>> {
+        let bits = len
+            .checked_mul(8)
+            .and_then(|bits| u32::try_from(bits).ok())
+            .ok_or_else(|| invalid("the derived secret is too long"))?;
+        Ok([
+            self.salt_or_label,
+            &[0],
+            self.info_or_context,
+            &bits.to_be_bytes(),
+        ]
+        .concat())
+    }
+}
+
 /// What is inside a wrapped key.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]

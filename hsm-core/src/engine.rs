@@ -7,6 +7,7 @@
 mod audit;
 mod backup;
 mod cache;
+mod count;
 mod crypto;
 mod keys;
 mod ledger;
@@ -31,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::algorithm::{Algorithm, KeyType};
 use crate::audit::{AuditSink, Chain, StreamId};
 use crate::clock::{Clock, Timestamp};
+use crate::counter::MonotonicCounter;
 use crate::device::{Device, LoadedKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Binding, KeySpec, PublicKey, Usage, Usages};
@@ -41,6 +43,7 @@ use crate::service::{Credentials, Principal, Service, Session};
 use crate::store::{Snapshot, Space, Store};
 
 use cache::KeyCache;
+use count::{Copies, Count};
 use ledger::{Change, Known};
 use record::{PARTITION_KEY, PartitionRecord, SETTINGS_KEY};
 use roles::Policy;
@@ -83,6 +86,58 @@ pub struct Setup {
     pub settings: Settings,
 }
 
+/// How a partition is opened, beyond its [`Parts`]: [`Engine::open_with`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use hsm_core::{Engine, MonotonicCounter, Opening, Parts};
+///
+/// # async fn with(parts: Parts, counter: Arc<dyn MonotonicCounter>) -> Result<(), hsm_core::Error> {
+/// let engine = Engine::open_with(parts, Opening::new().counter(counter)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Opening {
+    counter: Option<Arc<dyn MonotonicCounter>>,
+    clocks: Clocks,
+    copies: Copies,
+}
+
+impl Opening {
+    /// Without a counter; a clock that is far behind and an older copy are refused.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The counter that the partition was made with.
+    ///
+    /// At open, a store that is behind the counter is refused. Changes that may not be undone (of users, roles, tokens and
+    /// settings, and of keys all but their making) are acknowledged when they are counted, and refused while the counter does not
+    /// work. Operations with keys never ask it.
+    pub fn counter(mut self, counter: Arc<dyn MonotonicCounter>) -> Self {
+        self.counter = Some(counter);
+        self
+    }
+
+    /// Takes the time of the store back to what the clock shows, as [`Engine::danger_accept_clock`] does.
+    pub fn danger_accept_clock(mut self) -> Self {
+        self.clocks = Clocks::MayGoBack;
+        self
+    }
+
+    /// Takes the store as it is, if it does not fit the counter: after a backup was restored, or to give a partition another counter,
+    /// its first, or none. The journal has a record of it.
+    ///
+    /// Dangerous because it is just what somebody wants who put an older copy back: keys that were purged, users, passwords and
+    /// roles are again as they were then. Other copies of the store, the newer ones too, are refused from then on.
+    pub fn danger_accept_rollback(mut self) -> Self {
+        self.copies = Copies::MayBeOld;
+        self
+    }
+}
+
 /// One partition of an HSM: its keys, roles, users and audit log, over a device and a store.
 ///
 /// Cheap to clone; all clones are the same engine. Most programs use `Hsm` of `hsm-client`, which puts the parts together
@@ -123,6 +178,7 @@ struct Inner {
     audit_key: Arc<dyn LoadedKey>,
     audit_public: PublicKey,
     tree: Arc<Tree>,
+    count: Count,
     /// The version of the store that everything cached here is right for.
     seen: AtomicU64,
     known: Mutex<Known>,
@@ -149,6 +205,32 @@ impl Engine {
     /// device lacks the two kinds of key that a partition needs for itself (HMAC-SHA-256 and P-256), and whatever
     /// device, store and audit sink return.
     pub async fn create(parts: Parts, setup: Setup) -> Result<Self> {
+        Self::make(parts, setup, None).await
+    }
+
+    /// As [`create`](Self::create), with a counter outside the store that finds out when an older copy of the whole store is put
+    /// back. The counter must be of no other partition. Open the partition with it from then on ([`Opening::counter`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and whatever the counter returns.
+    pub async fn create_counted(
+        parts: Parts,
+        setup: Setup,
+        counter: Arc<dyn MonotonicCounter>,
+    ) -> Result<Self> {
+        Self::make(parts, setup, Some(counter)).await
+    }
+
+    async fn make(
+        parts: Parts,
+        setup: Setup,
+        counter: Option<Arc<dyn MonotonicCounter>>,
+    ) -> Result<Self> {
+        let counted = match &counter {
+            Some(counter) => Some(Count::first(&**counter).await?),
+            None => None,
+        };
         users::check_password(&setup.password)?;
         settings::check(&setup.settings)?;
         let mut id = [0; 16];
@@ -193,7 +275,7 @@ impl Engine {
                     ));
                 }
                 let mut journal = Chain::new(id);
-                let mut changes = tree.plant(transaction, Anchor::empty(journal.head(), now));
+                let mut changes = tree.plant(transaction, Anchor::empty(journal.head(), now, counted));
                 changes.put_row(Space::Meta, PARTITION_KEY, &partition_bytes)?;
                 changes.put(Space::Meta, SETTINGS_KEY, &record::to_bytes(&settings)?)?;
                 users::put(&mut changes, &administrator)?;
@@ -206,7 +288,11 @@ impl Engine {
                 changes.finish(journal.head(), now)
             }))
             .await?;
-        Self::open(parts).await
+        let opening = Opening {
+            counter,
+            ..Opening::new()
+        };
+        Self::open_with(parts, opening).await
     }
 
     /// Opens the partition in a store.
@@ -218,7 +304,18 @@ impl Engine {
     /// [`CLOCK_STEP_MAX`](crate::limits::CLOCK_STEP_MAX) behind the latest change, and whatever device, store and audit
     /// sink return.
     pub async fn open(parts: Parts) -> Result<Self> {
-        Self::start(parts, Clocks::MustFollow).await
+        Self::open_with(parts, Opening::new()).await
+    }
+
+    /// Opens the partition in a store, with a counter, or in spite of what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open). With a counter also [`Damaged`](ErrorKind::Damaged) if the store is an older copy or not the
+    /// counter's, [`InvalidInput`](ErrorKind::InvalidInput) if the partition has another counter or none, and whatever the counter
+    /// returns.
+    pub async fn open_with(parts: Parts, opening: Opening) -> Result<Self> {
+        Self::start(parts, opening).await
     }
 
     /// Opens a partition that was changed while the clock was far ahead: takes its time back to what the clock shows now.
@@ -231,10 +328,10 @@ impl Engine {
     ///
     /// As [`open`](Self::open), but for the clock.
     pub async fn danger_accept_clock(parts: Parts) -> Result<Self> {
-        Self::start(parts, Clocks::MayGoBack).await
+        Self::open_with(parts, Opening::new().danger_accept_clock()).await
     }
 
-    async fn start(parts: Parts, clocks: Clocks) -> Result<Self> {
+    async fn start(parts: Parts, opening: Opening) -> Result<Self> {
         let Parts {
             device,
             store,
@@ -278,6 +375,7 @@ impl Engine {
             audit_key,
             audit_public,
             tree,
+            count: Count::new(opening.counter),
             seen: AtomicU64::new(0),
             known: Mutex::new(Known::default()),
             keys: KeyCache::new(),
@@ -290,7 +388,8 @@ impl Engine {
             destroyed: async_lock::Mutex::new(false),
             closed: AtomicBool::new(false),
         }));
-        if clocks == Clocks::MayGoBack {
+        engine.check_count(opening.copies).await?;
+        if opening.clocks == Clocks::MayGoBack {
             engine.take_time_back().await?;
         }
         engine.start_from_store().await?;
@@ -396,9 +495,10 @@ pub fn partition_id(snapshot: &dyn Snapshot) -> Result<Option<StreamId>> {
 }
 
 /// What to do if the clock is far behind the latest change.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Clocks {
     MayGoBack,
+    #[default]
     MustFollow,
 }
 

@@ -31,6 +31,7 @@
 //! | know what there is to make and use | [`KeyType`], [`Algorithm`]: the registry |
 //! | add a backend | [`Device`], [`LoadedKey`], [`Capabilities`], [`SealedKey`], [`Binding`] |
 //! | keep records elsewhere | [`Store`], [`Snapshot`], [`Transaction`] |
+//! | rest the domain key in hardware, or find older copies of the store out | [`RootSealer`], [`MonotonicCounter`], [`Opening`] |
 //! | wrap or replace the engine | [`Service`], [`Session`], [`Request`], [`Response`] |
 //! | enforce | [`Engine`], [`policy::authorize`], [`lifecycle::State`], [`Attributes`] |
 //! | record and verify | [`audit`] |
@@ -44,6 +45,7 @@ pub mod algorithm;
 pub mod audit;
 mod capability;
 mod clock;
+mod counter;
 mod device;
 mod engine;
 mod error;
@@ -52,6 +54,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod policy;
 mod request;
+mod sealer;
 mod secret;
 mod service;
 mod store;
@@ -59,20 +62,24 @@ mod store;
 pub use algorithm::{Algorithm, Hash, KeyFamily, KeyType, Operation};
 pub use capability::Capabilities;
 pub use clock::{Clock, Timestamp};
+pub use counter::MonotonicCounter;
 pub use device::{
     Ciphertext, CiphertextRef, DeriveParameters, Device, Encapsulated, LoadedKey, NewKey,
     SignInput, WrappedFormat,
 };
-pub use engine::{Engine, EngineSession, EngineStatus, Maintenance, Parts, Setup, partition_id};
+pub use engine::{
+    Engine, EngineSession, EngineStatus, Maintenance, Opening, Parts, Setup, partition_id,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{
-    Attributes, AttributesUpdate, Binding, Jwk, KeyName, KeyRef, KeySpec, Origin, PublicKey,
-    SealedKey, Tags, Usage, Usages, VersionId,
+    Attributes, AttributesUpdate, Binding, Jwk, KeyName, KeyRef, KeySpec, Origin, PcrSelection,
+    PublicKey, SealedKey, Tags, Usage, Usages, VersionId,
 };
 pub use request::{
     Deletion, IfTaken, KeyInfo, NewKeyParameters, Page, PageRequest, PartitionInfo, Recovery,
     Request, Response, Settings, SettingsUpdate, TokenInfo, UserInfo, UserUpdate,
 };
+pub use sealer::RootSealer;
 pub use secret::SecretBytes;
 pub use service::{Credentials, Principal, Service, Session, TokenName};
 pub use store::{Snapshot, Space, Store, TransactBody, Transaction, ViewBody};

@@ -162,3 +162,16 @@ pub const ROTATION_PERIOD_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest period in a rotation policy, in years.
 pub const ROTATION_PERIOD_YEARS_MAX: u16 = 100;
+
+/// How far the count in the store may be ahead of the counter outside it when an HSM is opened: what processes that died had
+/// committed and not yet counted, one change each.
+pub const COUNTER_AHEAD_MAX: u64 = 64;
+
+/// Length of the secrets that a [`RootSealer`](crate::RootSealer) seals, in bytes.
+pub const SEALED_SECRET_LEN: usize = 32;
+
+/// Longest that such a secret becomes when it is sealed, in bytes.
+pub const SEALED_SECRET_LEN_MAX: usize = 2048;
+
+/// Longest name of a [`RootSealer`](crate::RootSealer), in bytes.
+pub const SEALER_NAME_LEN_MAX: usize = 32;

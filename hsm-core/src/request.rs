@@ -292,6 +292,34 @@ pub struct PageRequest {
     pub limit: Option<usize>,
 }
 
+impl PageRequest {
+    /// The page after this item.
+    ///
+    /// ```
+    /// use hsm_core::{Page, PageRequest};
+    ///
+    /// let page = Page { items: vec!["a", "b"], next: Some("b".to_owned()) };
+    /// let following = page.next.map(PageRequest::after);
+    /// assert_eq!(following, Some(PageRequest { after: Some("b".to_owned()), limit: None }));
+    /// ```
+    #[must_use]
+    pub fn after(item: impl Into<String>) -> Self {
+        Self {
+            after: Some(item.into()),
+            limit: None,
+        }
+    }
+
+    /// The same with at most `items` items on the page.
+    #[must_use]
+    pub fn limit(self, items: usize) -> Self {
+        Self {
+            limit: Some(items),
+            ..self
+        }
+    }
+}
+
 /// A page of a listing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(

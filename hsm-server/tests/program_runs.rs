@@ -12,3 +12,6 @@ mod home;
 mod local;
 #[path = "program/serve.rs"]
 mod serve;
+#[cfg(feature = "tpm")]
+#[path = "program/tpm.rs"]
+mod tpm;

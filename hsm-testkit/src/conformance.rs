@@ -4,12 +4,15 @@
 //! and printed; run with `--nocapture` to see the reasons.
 
 pub mod audit;
+pub mod counter;
 pub mod device;
 pub mod durable_audit;
 pub mod durable_store;
+pub mod sealer;
 pub mod service;
 pub mod store;
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::panic::resume_unwind;
@@ -160,6 +163,9 @@ macro_rules! audit_durability {
 /// hsm_testkit::service_conformance!(new_service().await);
 /// # fn main() {}
 /// ```
+///
+/// A service over a device that is not on every machine says why not, as for [`device_conformance!`]; one over a device
+/// that does not have everything says [what it has](crate::service::ServiceUnderTest::offering).
 #[macro_export]
 macro_rules! service_conformance {
     ($make:expr) => {
@@ -169,6 +175,110 @@ macro_rules! service_conformance {
         }
 
         $crate::service_cases!(conformance_tests: service_conformance, service_under_test);
+    };
+    ($make:expr, missing: $reason:expr) => {
+        #[cfg(test)]
+        async fn service_under_test() -> $crate::service::ServiceUnderTest {
+            $make
+        }
+
+        #[cfg(test)]
+        fn why_missing() -> Option<impl ::std::fmt::Display> {
+            $reason
+        }
+
+        $crate::service_cases!(conformance_tests_unless: service_conformance, service_under_test, why_missing);
+    };
+}
+
+/// Makes a `#[test]` of every case of the [`RootSealer`](hsm_core::RootSealer) contract. The expression makes new hardware each
+/// time. It may be [missing](device_conformance!).
+///
+/// ```
+/// hsm_testkit::root_sealer_conformance!(hsm_testkit::MemorySealer::new());
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! root_sealer_conformance {
+    ($make:expr) => {
+        $crate::root_sealer_conformance!($make, missing: None::<&str>);
+    };
+    ($make:expr, missing: $reason:expr) => {
+        #[cfg(test)]
+        fn sealer_under_test() -> impl $crate::hsm_core::RootSealer {
+            $make
+        }
+
+        #[cfg(test)]
+        fn why_sealer_missing() -> Option<impl ::std::fmt::Display> {
+            $reason
+        }
+
+        $crate::sealer_cases!(conformance_tests_unless: root_sealer_conformance, sealer_under_test, why_sealer_missing);
+    };
+}
+
+/// Makes a `#[test]` of every case of the [`MonotonicCounter`](hsm_core::MonotonicCounter) contract. The expression makes a new
+/// counter each time. It may be [missing](device_conformance!).
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use hsm_testkit::MemoryCounter;
+///
+/// static NEXT: AtomicU64 = AtomicU64::new(0);
+/// hsm_testkit::counter_conformance!(MemoryCounter::new(NEXT.fetch_add(1, Ordering::Relaxed)));
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! counter_conformance {
+    ($make:expr) => {
+        $crate::counter_conformance!($make, missing: None::<&str>);
+    };
+    ($make:expr, missing: $reason:expr) => {
+        #[cfg(test)]
+        fn counter_under_test() -> impl $crate::hsm_core::MonotonicCounter {
+            $make
+        }
+
+        #[cfg(test)]
+        fn why_counter_missing() -> Option<impl ::std::fmt::Display> {
+            $reason
+        }
+
+        $crate::counter_cases!(conformance_tests_unless: counter_conformance, counter_under_test, why_counter_missing);
+    };
+}
+
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! sealer_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            sealer, $($argument),*:
+            altered_seals_are_refused,
+            other_hardware_refuses,
+            other_lengths_are_refused,
+            sealed_secrets_come_back,
+            seals_differ_and_hide_the_secret,
+            the_name_is_for_messages,
+        }
+    };
+}
+
+/// The cases of the suite, for what makes tests or values of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! counter_cases {
+    ($with:ident: $($argument:ident),*) => {
+        $crate::$with! {
+            counter, $($argument),*:
+            callers_at_once_do_not_overshoot,
+            far_steps_are_refused,
+            identities_are_their_own,
+            it_counts_to_what_was_asked_for,
+            it_never_falls,
+        }
     };
 }
 
@@ -520,6 +630,16 @@ fn join<T>(threads: Vec<ScopedJoinHandle<'_, T>>) -> Vec<T> {
 /// Says that a case, or a part of one, does not apply.
 fn skip(reason: impl Display) {
     eprintln!("skipped: {reason}");
+    SKIPPED.with_borrow_mut(|skipped| skipped.push(reason.to_string()));
+}
+
+/// What was skipped on this thread since it was last asked.
+pub(crate) fn take_skipped() -> Vec<String> {
+    SKIPPED.take()
+}
+
+thread_local! {
+    static SKIPPED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 #[cfg(test)]
@@ -530,6 +650,8 @@ mod tests {
         let macros = include_str!("conformance.rs");
         let sources = [
             include_str!("conformance/audit.rs"),
+            include_str!("conformance/counter.rs"),
+            include_str!("conformance/sealer.rs"),
             include_str!("conformance/store.rs"),
             include_str!("conformance/durable_audit.rs"),
             include_str!("conformance/durable_store.rs"),

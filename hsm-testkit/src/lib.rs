@@ -13,7 +13,8 @@
 //!
 //! | to | take |
 //! |---|---|
-//! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`] |
+//! | hold an implementation to its contract | [`device_conformance!`], [`store_conformance!`], [`audit_conformance!`], [`service_conformance!`], [`root_sealer_conformance!`], [`counter_conformance!`] |
+//! | have hardware that seals and counts, and fails as it is told | [`MemorySealer`], [`MemoryCounter`] |
 //! | compare a service with a [`Model`], whatever happens to both | [`history_conformance!`], [`history`] |
 //! | see that callers at once do as if one after another | [`linear`] |
 //! | see that what it acknowledged is durable | [`store_durability!`], [`audit_durability!`] |
@@ -47,6 +48,7 @@ pub mod service;
 pub mod strategies;
 pub mod suite;
 mod tpm_simulator;
+mod trust;
 #[cfg(feature = "vectors")]
 #[cfg_attr(docsrs, doc(cfg(feature = "vectors")))]
 pub mod vectors;
@@ -61,6 +63,7 @@ pub use manual_clock::ManualClock;
 pub use memory::{MemoryAudit, MemoryStore};
 pub use model::Model;
 pub use tpm_simulator::TpmSimulator;
+pub use trust::{CounterFault, MemoryCounter, MemorySealer};
 
 #[cfg(all(doctest, feature = "vectors"))]
 #[doc = include_str!("../README.md")]

@@ -1,6 +1,6 @@
 //! Strategies of the crate `proptest` for the types of `hsm-core`.
 
-use hsm_core::{Algorithm, KeyName, KeySpec, KeyType, Space, Usage, Usages};
+use hsm_core::{Algorithm, KeyName, KeySpec, KeyType, PcrSelection, Space, Usage, Usages};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -21,10 +21,17 @@ pub fn usages() -> impl Strategy<Value = Usages> {
 
 /// Any spec that a key may have.
 pub fn key_spec() -> impl Strategy<Value = KeySpec> {
-    let parts = (key_type(), any::<u16>(), any::<bool>(), any::<bool>());
+    let registers = proptest::option::of(1u32..1 << 24);
+    let parts = (
+        key_type(),
+        any::<u16>(),
+        any::<bool>(),
+        any::<bool>(),
+        registers,
+    );
     parts.prop_filter_map(
         "no usages left",
-        |(key_type, bits, transport, exportable)| {
+        |(key_type, bits, transport, exportable, registers)| {
             let kept = key_type
                 .info()
                 .usages
@@ -34,7 +41,11 @@ pub fn key_spec() -> impl Strategy<Value = KeySpec> {
                 .filter(|(at, _)| bits >> at & 1 == 1)
                 .map(|(_, usage)| usage);
             let spec = KeySpec::new(key_type, kept.collect()).ok()?;
-            Some(if exportable { spec.exportable() } else { spec })
+            let spec = if exportable { spec.exportable() } else { spec };
+            Some(match registers.and_then(PcrSelection::from_bits) {
+                Some(registers) => spec.in_boot_state(registers),
+                None => spec,
+            })
         },
     )
 }

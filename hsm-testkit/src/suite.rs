@@ -19,6 +19,7 @@ use std::sync::Arc;
 use hsm_core::audit::AuditSink;
 use hsm_core::{Device, Store};
 
+use crate::conformance::take_skipped;
 use crate::durability::Reopen;
 use crate::service::ServiceUnderTest;
 
@@ -49,7 +50,18 @@ impl Case {
     ///
     /// The clause of the contract that does not hold, and what was found in its place.
     pub fn run(&self) -> Result<(), String> {
-        catch_unwind(AssertUnwindSafe(&self.body)).map_err(|panic| message(&*panic))
+        self.run_listing_skips().map(drop)
+    }
+
+    /// As [`run`](Self::run), and says which parts were skipped and why; nothing if the whole promise holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_listing_skips(&self) -> Result<Vec<String>, String> {
+        take_skipped();
+        catch_unwind(AssertUnwindSafe(&self.body)).map_err(|panic| message(&*panic))?;
+        Ok(take_skipped())
     }
 }
 

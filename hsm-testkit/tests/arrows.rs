@@ -11,7 +11,11 @@ const ARROWS: [(&str, &[&str], &[&str]); 9] = [
     ("hsm-core", &[], &[]),
     ("hsm-store", &["hsm-core"], &["hsm-testkit"]),
     ("hsm-backend-soft", &["hsm-core"], &["hsm-testkit"]),
-    ("hsm-backend-tpm", &["hsm-core"], &["hsm-testkit"]),
+    (
+        "hsm-backend-tpm",
+        &["hsm-core"],
+        &["hsm-backend-soft", "hsm-testkit"],
+    ),
     (
         "hsm-testkit",
         &["hsm-core"],
@@ -20,7 +24,13 @@ const ARROWS: [(&str, &[&str], &[&str]); 9] = [
     ("hsm-wire", &["hsm-core"], &["hsm-testkit"]),
     (
         "hsm-client",
-        &["hsm-core", "hsm-store", "hsm-backend-soft", "hsm-wire"],
+        &[
+            "hsm-core",
+            "hsm-store",
+            "hsm-backend-soft",
+            "hsm-backend-tpm",
+            "hsm-wire",
+        ],
         &["hsm-testkit"],
     ),
     (

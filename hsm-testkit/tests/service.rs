@@ -9,6 +9,7 @@ use hsm_core::audit::AuditSink;
 use hsm_core::{Engine, Parts, SecretBytes, Settings, Setup, Store};
 use hsm_store::{AuditLog, EmbeddedStore};
 use hsm_testkit::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
+use hsm_testkit::suite;
 use hsm_testkit::{Faults, FaultyAudit, FaultyStore, ManualClock, MemoryAudit, MemoryStore};
 
 mod embedded {
@@ -17,6 +18,14 @@ mod embedded {
 
 mod in_memory {
     hsm_testkit::service_conformance!(super::engine_in_memory().await);
+}
+
+#[test]
+fn nothing_is_skipped_on_the_software_device() {
+    for case in suite::service(engine_in_memory) {
+        let skipped = case.run_listing_skips().unwrap();
+        assert!(skipped.is_empty(), "{}: {skipped:#?}", case.name());
+    }
 }
 
 async fn embedded_engine() -> ServiceUnderTest {

@@ -17,6 +17,9 @@ const SHOWN_LEN_MAX: usize = 32;
 /// Most parts of the path to a member that an error shows.
 const SHOWN_DEPTH_MAX: usize = 8;
 
+/// Levels of nesting whose names are remembered for an error. The parser reads no deeper.
+const NESTING_MAX: usize = 128;
+
 /// Reads a JSON object.
 pub(crate) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -92,6 +95,7 @@ fn path_to(body: &[u8], error: &serde_json::Error) -> String {
         .sum::<usize>();
     let end = (line_start + error.column()).min(body.len());
     let mut path: Vec<Option<&[u8]>> = Vec::new();
+    let mut depth = 0_usize; // may be that of millions of brackets in a member that nobody reads
     let mut text_start = None;
     let mut last_text: &[u8] = b"";
     let mut escaped = false;
@@ -105,12 +109,18 @@ fn path_to(body: &[u8], error: &serde_json::Error) -> String {
             }
             (Some(_), _) => {}
             (None, b'"') => text_start = Some(at + 1),
-            (None, b'{' | b'[') => path.push(None),
+            (None, b'{' | b'[') => {
+                depth += 1;
+                if depth <= NESTING_MAX {
+                    path.push(None);
+                }
+            }
             // The end of what is wrong may be included: it does not lead out.
             (None, b'}' | b']') if at + 1 < end => {
-                path.pop();
+                depth = depth.saturating_sub(1);
+                path.truncate(depth);
             }
-            (None, b':') => {
+            (None, b':') if depth <= NESTING_MAX => {
                 if let Some(name) = path.last_mut() {
                     *name = Some(last_text);
                 }
@@ -366,6 +376,25 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.message().starts_with(expected), "{body}: {error}");
             assert!(!error.message().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_behind_deep_nesting_is_named_as_any_other() {
+        const DEPTH: usize = 1_000_000;
+        let (open, close) = ("[".repeat(DEPTH), "]".repeat(DEPTH));
+        for (body, expected) in [
+            (
+                format!(r#"{{"x":{open}{close},"name":1}}"#),
+                "`name` is text",
+            ),
+            (
+                format!(r#"{{"x":{open}{{"y":1}}{close},"inner":{{"number":"a"}}}}"#),
+                "`inner.number` is a whole number",
+            ),
+        ] {
+            let error = object::<Outer>(body.as_bytes()).unwrap_err();
+            assert!(error.message().starts_with(expected), "{error}");
         }
     }
 

@@ -7,7 +7,8 @@ use subtle::ConstantTimeEq;
 use super::Engine;
 use super::crypto::{key_record, version_record};
 use super::keys::{
-    check_free, compromised_before, info, key_target, put, put_key, raced, reschedule,
+    check_free, compromised_before, first_revision, info, key_target, put, put_key, raced,
+    reschedule,
 };
 use super::ledger::Change;
 use super::record::{KeyRecord, VersionRecord, version_key};
@@ -144,9 +145,7 @@ impl Engine {
                 record.attributes = attributes;
             }
         }
-        // Not a number that the key had before: a change that was prepared for it then must not happen to it now.
-        let [a, b, c, d, e, f] = self.random().await?;
-        let revision = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let revision = first_revision(self.random().await?);
         let change = Change::requested(asked.id, asked.principal, asked.permit, key_target(&name))
             .detail(format!("restored from a backup of {} versions", ids.len()));
         let info = self

@@ -490,10 +490,7 @@ impl Engine {
 
     /// Checks what can be checked before a key is made: a wrong parameter or a taken name costs no key generation.
     async fn draft(&self, name: &KeyName, new: &NewKeyParameters, origin: Origin) -> Result<Draft> {
-        self.0
-            .device
-            .capabilities()
-            .check(new.spec.key_type, None)?;
+        self.0.device.capabilities().check_spec(&new.spec)?;
         // The fields are public: check them again.
         let spec = new.spec.with_usages(new.spec.usages)?;
         let mut attributes = Attributes::new(spec, origin, self.now());
@@ -548,7 +545,7 @@ impl Engine {
         let info = self
             .change(change, move |changes, _| {
                 let mut key = taken(changes, &name, new.if_taken)?.unwrap_or(KeyRecord {
-                    revision: 0,
+                    revision: first_revision(version.to_bytes()),
                     versions: Vec::new(),
                     rotation: None,
                     due: None,
@@ -790,6 +787,13 @@ pub(super) fn page_len(page: &PageRequest) -> Result<usize> {
         Some(len) if len > PAGE_LEN_MAX => Err(limit("the length of a page", len, PAGE_LEN_MAX)),
         Some(len) => Ok(len),
     }
+}
+
+/// The revision of a key that was not there before, from random bytes. Not a number that a key of this name had earlier:
+/// a change that was prepared for that one must not happen to this one.
+pub(super) fn first_revision(random: [u8; 16]) -> u64 {
+    let [a, b, c, d, e, f, ..] = random;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// Ends a change that was prepared for an earlier state of the key.

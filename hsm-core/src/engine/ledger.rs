@@ -184,12 +184,17 @@ impl Engine {
         change: Change,
         mut body: impl FnMut(&mut Changes<'_>, Timestamp) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.transact(move |journal, changes, now| {
-            let result = body(changes, now)?;
-            change.append_to(journal, changes, now)?;
-            Ok(result)
-        })
-        .await
+        let action = change.action;
+        self.before_change(action).await?;
+        let result = self
+            .transact(move |journal, changes, now| {
+                let result = body(changes, now)?;
+                change.append_to(journal, changes, now)?;
+                Ok(result)
+            })
+            .await?;
+        self.after_change(action).await?;
+        Ok(result)
     }
 
     /// Makes a change, unless `body` finds that there is none to make: then there is no record of it either.
@@ -198,14 +203,21 @@ impl Engine {
         change: Change,
         mut body: impl FnMut(&mut Changes<'_>, Timestamp) -> Result<Option<T>> + Send + 'static,
     ) -> Result<Option<T>> {
-        self.transact(move |journal, changes, now| {
-            let result = body(changes, now)?;
-            if result.is_some() {
-                change.append_to(journal, changes, now)?;
-            }
-            Ok(result)
-        })
-        .await
+        let action = change.action;
+        self.before_change(action).await?;
+        let result = self
+            .transact(move |journal, changes, now| {
+                let result = body(changes, now)?;
+                if result.is_some() {
+                    change.append_to(journal, changes, now)?;
+                }
+                Ok(result)
+            })
+            .await?;
+        if result.is_some() {
+            self.after_change(action).await?;
+        }
+        Ok(result)
     }
 
     /// Makes a change that writes its own journal records.

@@ -4,7 +4,7 @@
 //! record's address; the MACs of the leaves lie in 128 nodes, and the MACs of those in the **anchor**, one record that also holds
 //! the head of the journal and the latest time seen. Whoever edits, swaps, removes, plants or puts back an older copy of
 //! a record does not know a MAC for the anchor that goes with it. Only an older copy of the *whole* store is consistent
-//! with itself: to tell that takes a counter outside the store.
+//! with itself: to tell that takes a counter outside the store ([`count`](super::count)), whose number the anchor has too.
 //!
 //! Reading a record takes two reads of the store (the record and its leaf), and two more when the store has changed
 //! since the last one. `docs/store_records.md` describes the format to the byte.
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use super::count::Counted;
 use super::record;
 use crate::audit::ChainHead;
 use crate::clock::Timestamp;
@@ -42,15 +43,18 @@ pub(super) struct Anchor {
     pub(super) latest: Timestamp,
     /// Where the journal stands.
     pub(super) journal: ChainHead,
+    /// How many changes were counted, if the partition has a counter.
+    pub(super) counted: Option<Counted>,
     nodes: Vec<Mac>,
 }
 
 impl Anchor {
     /// The anchor of an empty store.
-    pub(super) fn empty(journal: ChainHead, now: Timestamp) -> Self {
+    pub(super) fn empty(journal: ChainHead, now: Timestamp, counted: Option<Counted>) -> Self {
         Self {
             latest: now,
             journal,
+            counted,
             nodes: vec![[0; MAC_LEN]; FANOUT],
         }
     }
@@ -447,6 +451,16 @@ impl Changes<'_> {
     /// Writes a row that something else than the tree authenticates (the journal's chain).
     pub(super) fn put_row(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<()> {
         self.transaction.put(space, key, value)
+    }
+
+    /// How many changes were counted.
+    pub(super) fn counted(&self) -> Option<Counted> {
+        self.anchor.counted
+    }
+
+    /// Says how many changes were counted.
+    pub(super) fn count(&mut self, counted: Option<Counted>) {
+        self.anchor.counted = counted;
     }
 
     /// Lets time go back, this once.

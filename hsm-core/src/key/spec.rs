@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::PcrSelection;
 use crate::algorithm::{Algorithm, KeyType, Operation};
 use crate::error::{Error, ErrorKind, Result, invalid};
 
@@ -214,6 +215,7 @@ impl<'de> Deserialize<'de> for Usages {
 ///
 /// The rest of a key's attributes is the engine's; it reaches the device as a [`Binding`](crate::Binding).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Encoded", into = "Encoded")]
 #[non_exhaustive]
 pub struct KeySpec {
     /// Type and size.
@@ -224,6 +226,52 @@ pub struct KeySpec {
     pub exportable: bool,
     /// The one algorithm that the key may be used with (`CKA_ALLOWED_MECHANISMS` of PKCS#11); `None` is any that fits.
     pub algorithm: Option<Algorithm>,
+    /// The registers of the TPM that must hold what they held when the key was made; `None` if the key works however the
+    /// machine was started.
+    pub boot_state: Option<PcrSelection>,
+}
+
+/// A [`KeySpec`] in stores and bindings.
+#[derive(Serialize, Deserialize)]
+struct Encoded {
+    key_type: KeyType,
+    usages: Usages,
+    /// Whether the key is exportable, in the lowest bit; above it the registers of its boot state. In a binary format a
+    /// spec without a boot state has the bytes that it had before there were any.
+    flags: u32,
+    algorithm: Option<Algorithm>,
+}
+
+impl From<KeySpec> for Encoded {
+    fn from(spec: KeySpec) -> Self {
+        Self {
+            key_type: spec.key_type,
+            usages: spec.usages,
+            flags: u32::from(spec.exportable) | spec.boot_state.map_or(0, PcrSelection::bits) << 1,
+            algorithm: spec.algorithm,
+        }
+    }
+}
+
+impl TryFrom<Encoded> for KeySpec {
+    type Error = Error;
+
+    fn try_from(encoded: Encoded) -> Result<Self> {
+        let boot_state = match encoded.flags >> 1 {
+            0 => None,
+            bits => {
+                let known = PcrSelection::from_bits(bits);
+                Some(known.ok_or_else(|| invalid("unknown flags of a key"))?)
+            }
+        };
+        Ok(Self {
+            key_type: encoded.key_type,
+            usages: encoded.usages,
+            exportable: encoded.flags & 1 != 0,
+            algorithm: encoded.algorithm,
+            boot_state,
+        })
+    }
 }
 
 impl KeySpec {
@@ -261,6 +309,7 @@ impl KeySpec {
             usages,
             exportable: false,
             algorithm: None,
+            boot_state: None,
         })
     }
 
@@ -375,6 +424,23 @@ impl KeySpec {
         self.exportable = true;
         self
     }
+
+    /// The same key, usable only while `registers` of the TPM hold what they hold when it is made. Fixed for the life of the
+    /// key. Devices without a TPM refuse to make it.
+    ///
+    /// ```
+    /// use hsm_core::{KeySpec, KeyType, PcrSelection, Usage, Usages};
+    ///
+    /// let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign]))?;
+    /// let bound = spec.in_boot_state(PcrSelection::of(&[0, 7])?);
+    /// assert_ne!(spec, bound);
+    /// # Ok::<(), hsm_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn in_boot_state(mut self, registers: PcrSelection) -> Self {
+        self.boot_state = Some(registers);
+        self
+    }
 }
 
 #[cfg(test)]
@@ -409,6 +475,24 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::KeyState);
         spec.check(Operation::Encrypt, Algorithm::A256Ctr).unwrap();
         assert!(spec.only(Algorithm::A128Gcm).is_err());
+    }
+
+    #[test]
+    fn stored_specs_are_those_of_before_there_were_boot_states() {
+        let plain = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign])).unwrap();
+        for spec in [plain, plain.exportable()] {
+            let before = (spec.key_type, spec.usages, spec.exportable, spec.algorithm);
+            let stored = postcard::to_allocvec(&before).unwrap();
+            assert_eq!(postcard::to_allocvec(&spec).unwrap(), stored);
+        }
+        let bound = plain
+            .exportable()
+            .in_boot_state(PcrSelection::of(&[0, 23]).unwrap());
+        let stored = postcard::to_allocvec(&bound).unwrap();
+        assert_eq!(postcard::from_bytes::<KeySpec>(&stored).unwrap(), bound);
+        let unknown = (plain.key_type, plain.usages, 1_u32 << 25, plain.algorithm);
+        let unknown = postcard::to_allocvec(&unknown).unwrap();
+        assert!(postcard::from_bytes::<KeySpec>(&unknown).is_err());
     }
 
     #[test]

@@ -126,7 +126,7 @@ async fn verify_log(connect: &Connect, key: Option<PublicKey>, out: &Out) -> Res
     let progress = out.progress("records", None);
     let source = if key.is_some() { KEPT } else { FROM_THE_HSM };
     let counted = match (url.parse()?, key) {
-        (Url::Soft(_), Some(key)) => {
+        (Url::Soft(_) | Url::Tpm(_), Some(key)) => {
             let report = audit::verify(&url, &key, |_| progress.step())?;
             Counted {
                 streams: report.streams,
@@ -135,7 +135,7 @@ async fn verify_log(connect: &Connect, key: Option<PublicKey>, out: &Out) -> Res
                 abandoned: report.abandoned,
             }
         }
-        (Url::Soft(_), None) => {
+        (Url::Soft(_) | Url::Tpm(_), None) => {
             return Err(Failure::usage("the audit key is missing").hint(
                 "add --audit-key FILE with the key that `hsm init` gave, or `hsm status` gives; one that lies beside the log proves nothing",
             ));

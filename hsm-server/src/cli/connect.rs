@@ -22,7 +22,7 @@ const TOKEN_VARIABLE: &str = "HSM_TOKEN";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Target {
-    /// The HSM: `soft:FOLDER`, `https://HOST:PORT` or `unix:SOCKET`
+    /// The HSM: `soft:FOLDER`, `tpm:/dev/tpmrm0`, `https://HOST:PORT` or `unix:SOCKET`
     #[arg(long, global = true, value_name = "URL", env = "HSM_URL")]
     pub(crate) hsm: Option<String>,
 
@@ -80,7 +80,7 @@ impl Target {
     pub(crate) fn url(&self) -> Result<&str> {
         self.hsm.as_deref().ok_or_else(|| {
             Failure::usage("which HSM?").hint(
-                "add --hsm URL or set HSM_URL, to `soft:FOLDER`, `https://HOST:PORT` or `unix:SOCKET`; `hsm init soft:FOLDER` makes one",
+                "add --hsm URL or set HSM_URL, to `soft:FOLDER`, `tpm:/dev/tpmrm0`, `https://HOST:PORT` or `unix:SOCKET`; `hsm init soft:FOLDER` makes one",
             )
         })
     }
@@ -159,7 +159,7 @@ impl Connect {
             return Ok(Credentials::Token(token));
         }
         match self.target.url()?.parse()? {
-            Url::Soft(_) | Url::Memory => Err(Failure::usage("who asks?")
+            Url::Soft(_) | Url::Tpm(_) | Url::Memory => Err(Failure::usage("who asks?")
                 .hint("add --user NAME (and --password-file FILE), or --token-file FILE")),
             // The connection itself may prove who asks.
             _ => Ok(Credentials::Connection),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hsm_client::{CryptoProvider, Hsm, Setup, SoftDevice, limits};
+use hsm_client::{CryptoProvider, Hsm, Setup, SoftDevice, Url, limits};
 use serde::Serialize;
 
 use super::Result;
@@ -13,11 +13,12 @@ use super::secret;
 
 /// Makes an HSM
 ///
-/// The folder appears when it is complete. Its domain key rests under a key file in the folder, so that whoever copies the folder
-/// has the keys; choose --passphrase-file, or --key-file on another medium, for anything that matters.
+/// The folder appears when it is complete. In software, its domain key rests under a key file in the folder, so that whoever
+/// copies the folder has the keys; choose --passphrase-file, or --key-file on another medium, for anything that matters. Keys that
+/// live in a TPM are of no use to who copies the folder.
 #[derive(Args, Debug)]
 pub(crate) struct Init {
-    /// Where: `soft:FOLDER`
+    /// Where: `soft:FOLDER`, or `tpm:/dev/tpmrm0` for keys that live in a TPM, with `?folder=FOLDER` for the rest of it
     url: String,
 
     /// The administrator's name
@@ -120,6 +121,13 @@ impl Init {
             administrator: self.administrator,
             audit_key,
         })?;
+        if let Url::Tpm(tpm) = self.url.parse()? {
+            let folder = tpm.folder_or_default()?;
+            out.note(&format!(
+                "Keys live in the TPM, all else in {}: keep a copy of the folder, and never clear the TPM.",
+                folder.display()
+            ));
+        }
         if self.audit_key.is_none() {
             out.note("Keep the audit key away from the HSM: `hsm audit verify` asks for it.");
         }

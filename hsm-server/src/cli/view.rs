@@ -24,6 +24,8 @@ pub(crate) struct KeyView {
     state: &'static str,
     enabled: bool,
     exportable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_state: Option<String>,
     origin: &'static str,
     created: String,
     updated: String,
@@ -60,6 +62,7 @@ impl KeyView {
                 State::PreActivation | State::Suspended | State::Destroyed
             ),
             exportable: attributes.spec.exportable,
+            boot_state: attributes.spec.boot_state.map(|pcrs| pcrs.to_string()),
             origin: match attributes.origin {
                 Origin::Imported => "imported",
                 _ => "generated",
@@ -106,6 +109,12 @@ impl Show for KeyView {
             (
                 "exportable",
                 if self.exportable { "yes" } else { "no" }.to_owned(),
+            ),
+            (
+                "boot state",
+                self.boot_state
+                    .as_ref()
+                    .map_or_else(String::new, |pcrs| format!("PCRs {pcrs}")),
             ),
             ("origin", self.origin.to_owned()),
             ("created", self.created.clone()),

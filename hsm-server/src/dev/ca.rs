@@ -86,7 +86,8 @@ fn ca_params() -> Result<CertificateParams> {
 
 fn server_params() -> Result<CertificateParams> {
     let mut params = params(SERVER_DAYS, "HSM development server")?;
-    let name = |name: &str| Ok(SanType::DnsName(name.try_into().map_err(failed)?));
+    let name =
+        |name: &str| -> Result<SanType> { Ok(SanType::DnsName(name.try_into().map_err(failed)?)) };
     params.subject_alt_names = vec![
         name("localhost")?,
         // No `*.localhost`: OpenSSL takes no wildcard with only one label behind it, and webpki, under the CA's name

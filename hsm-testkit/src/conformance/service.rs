@@ -48,13 +48,13 @@ use hsm_core::policy::{
     ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope,
 };
 use hsm_core::{
-    Algorithm, AttributesUpdate, Ciphertext, Credentials, ErrorKind, KeyInfo, KeyName, KeyRef,
-    KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo, Principal, PublicKey,
-    Request, Response, Result, SecretBytes, Service, Session, SettingsUpdate, SignInput, Usage,
-    Usages, VersionId,
+    Algorithm, AttributesUpdate, Capabilities, Ciphertext, Credentials, ErrorKind, KeyInfo,
+    KeyName, KeyRef, KeySpec, KeyType, NewKeyParameters, Page, PageRequest, PartitionInfo,
+    Principal, PublicKey, Request, Response, Result, SecretBytes, Service, Session, SettingsUpdate,
+    SignInput, Usage, Usages, VersionId,
 };
 
-use super::{ok, skip};
+use super::{fails, ok, skip};
 use crate::ManualClock;
 use crate::service::{ADMINISTRATOR, PASSWORD, ServiceUnderTest};
 
@@ -76,7 +76,7 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) async fn new(made: ServiceUnderTest) -> Self {
         let all = login(&*made.service, ADMINISTRATOR, PASSWORD).await;
-        let all = Caller(ok(all, "the administrator logs in"));
+        let all = Caller(ok(all, "the administrator logs in"), made.offers.clone());
         for role in [BuiltInRole::CryptoUser, BuiltInRole::CryptoOfficer] {
             all.assign(role.id(), ADMINISTRATOR, Scope::Global).await;
         }
@@ -88,7 +88,8 @@ impl Opened {
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<Caller> {
-        login(&*self.service, user, password).await.map(Caller)
+        let session = login(&*self.service, user, password).await?;
+        Ok(Caller(session, self.all.1.clone()))
     }
 
     /// A new user without any role, logged in.
@@ -121,13 +122,52 @@ impl Opened {
     }
 }
 
-/// A session, and short ways to ask of it.
+/// A session, and short ways to ask of it; and what the service offers, `None` for everything.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<dyn Session>);
+pub(crate) struct Caller(Arc<dyn Session>, Option<Arc<Capabilities>>);
 
 impl Caller {
     pub(crate) async fn call(&self, request: Request<'_>) -> Result<Response> {
         self.0.call(next_id(), request).await
+    }
+
+    /// Whether the service offers a type of key and an algorithm. If it does not, says what is skipped.
+    fn has(&self, key_type: KeyType, algorithm: Algorithm) -> bool {
+        self.offers(key_type, Some(algorithm))
+    }
+
+    /// Whether the service offers a type of key. If it does not, says what is skipped.
+    fn has_type(&self, key_type: KeyType) -> bool {
+        self.offers(key_type, None)
+    }
+
+    fn offers(&self, key_type: KeyType, algorithm: Option<Algorithm>) -> bool {
+        let checked = self.check(key_type, algorithm);
+        checked.map_err(skip).is_ok()
+    }
+
+    fn check(&self, key_type: KeyType, algorithm: Option<Algorithm>) -> Result<()> {
+        match &self.1 {
+            Some(offers) => offers.check(key_type, algorithm),
+            None => Ok(()),
+        }
+    }
+
+    /// The first that the service offers of what would all do for a case. If there is none, says what is skipped.
+    fn first_of(&self, choice: &[(KeyType, Algorithm)]) -> Option<(KeyType, Algorithm)> {
+        let offered = |of: &&(KeyType, Algorithm)| self.check(of.0, Some(of.1)).is_ok();
+        let found = choice.iter().find(offered);
+        if found.is_none() {
+            skip(format!("the service offers none of {choice:?}"));
+        }
+        found.copied()
+    }
+
+    /// What encrypts a message of any length with an AES-256 key.
+    fn cipher(&self) -> Option<Algorithm> {
+        let of = |algorithm| (KeyType::Aes256, algorithm);
+        self.first_of(&[of(Algorithm::A256Gcm), of(Algorithm::A256CbcPad)])
+            .map(|(_, algorithm)| algorithm)
     }
 
     /// Makes a key of a type that every service has.
@@ -136,20 +176,20 @@ impl Caller {
         ok(created, format!("create a key of type {key_type}"))
     }
 
-    /// Makes a key, if the service has the type.
+    /// Makes a key, if the service offers the type; if not, checks that it says so.
     async fn create_if_supported(
         &self,
         key: &str,
         key_type: KeyType,
         usages: &[Usage],
     ) -> Option<KeyInfo> {
-        match self.try_create(key, new_key(key_type, usages)).await {
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                skip(error);
-                None
-            }
-            created => Some(ok(created, format!("create a key of type {key_type}"))),
+        if self.has_type(key_type) {
+            return Some(self.create(key, key_type, usages).await);
         }
+        let created = self.try_create(key, new_key(key_type, usages)).await;
+        let clause = format!("{key_type} is not offered, and cannot be made");
+        fails(created, &[ErrorKind::Unsupported], clause);
+        None
     }
 
     async fn try_create(&self, key: &str, new: NewKeyParameters) -> Result<KeyInfo> {

@@ -29,7 +29,7 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
         .await;
     assert_eq!(
         seen.write(&answer),
-        "red v1 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Active, origin: Generated, created: Timestamp(1767225600000), updated: Timestamp(1767225600000), not_before: None, expires: Some(Timestamp(1767315600000)), tags: Tags({\"tag\": \"old\"}) }"
+        "red v1 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None, boot_state: None }, state: Active, origin: Generated, created: Timestamp(1767225600000), updated: Timestamp(1767225600000), not_before: None, expires: Some(Timestamp(1767315600000)), tags: Tags({\"tag\": \"old\"}) }"
     );
     let answer = administrator
         .call(
@@ -107,7 +107,7 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
         .await;
     assert_eq!(
         seen.write(&answer),
-        "red v1 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Active, origin: Generated, created: Timestamp(1767225600000), updated: Timestamp(1767225600000), not_before: None, expires: Some(Timestamp(1767315600000)), tags: Tags({\"tag\": \"old\"}) }; red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Active, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767484800000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({\"tag\": \"old\"}) }"
+        "red v1 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None, boot_state: None }, state: Active, origin: Generated, created: Timestamp(1767225600000), updated: Timestamp(1767225600000), not_before: None, expires: Some(Timestamp(1767315600000)), tags: Tags({\"tag\": \"old\"}) }; red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None, boot_state: None }, state: Active, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767484800000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({\"tag\": \"old\"}) }"
     );
     drop(administrator);
     assert!(subject.restart().await?);
@@ -182,7 +182,7 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
         )
         .await;
     assert_eq!(seen.write(&answer), "error: Denied");
-    // The model's answer. The service's was: red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Active, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767484800000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({"tag": "old"}) }
+    // The model's answer. The service's was: red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None, boot_state: None }, state: Active, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767484800000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({"tag": "old"}) }
     let answer = administrator
         .call(
             RequestId::from_u128(12),
@@ -194,7 +194,7 @@ async fn repeat(subject: &mut impl Subject, clock: &ManualClock) -> Result<()> {
         .await;
     assert_eq!(
         seen.write(&answer),
-        "red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None }, state: Suspended, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767488400000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({\"tag\": \"old\"}) }"
+        "red v2 Attributes { spec: KeySpec { key_type: Aes256, usages: Usages(encrypt decrypt wrapKey unwrapKey), exportable: false, algorithm: None, boot_state: None }, state: Suspended, origin: Generated, created: Timestamp(1767484800000), updated: Timestamp(1767488400000), not_before: None, expires: Some(Timestamp(1767916800000)), tags: Tags({\"tag\": \"old\"}) }"
     );
     Ok(())
 }

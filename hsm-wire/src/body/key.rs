@@ -80,6 +80,9 @@ struct NewHsmIn<'a> {
     not_before: Option<u64>,
     expires: Option<u64>,
     rotation: Option<RotationPolicy>,
+    /// The numbers of the registers that must hold what they hold now.
+    #[serde(borrow)]
+    boot_state: Option<Text<'a>>,
     #[serde(borrow)]
     material: Option<&'a RawValue>,
 }
@@ -129,6 +132,9 @@ impl NewIn<'_> {
         }
         if attributes.exportable == Some(true) {
             spec = spec.exportable();
+        }
+        if let Some(registers) = hsm.and_then(|hsm| hsm.boot_state.as_ref()) {
+            spec = spec.in_boot_state(registers.as_str().parse()?);
         }
         let mut new = NewKeyParameters::new(spec);
         let millis = |member: Option<u64>| member.map(Timestamp::from_unix_millis);
@@ -359,6 +365,9 @@ pub(crate) fn new_key(
             json.name("type").text(spec.key_type.name());
             if let Some(algorithm) = spec.algorithm {
                 json.name("algorithm").text(algorithm.name());
+            }
+            if let Some(registers) = spec.boot_state {
+                json.name("bootState").shown(registers);
             }
             json.name("ifTaken").text(match new.if_taken {
                 IfTaken::Refuse => "refuse",

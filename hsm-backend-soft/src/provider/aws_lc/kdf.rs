@@ -9,7 +9,7 @@ use hsm_core::{Algorithm, DeriveParameters, Result, SecretBytes};
 
 use super::internal;
 use crate::error::{invalid, unsupported};
-use crate::provider::{ParsedKey, kbkdf_fixed_data};
+use crate::provider::ParsedKey;
 
 /// A key from which others are derived.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ fn derive_kbkdf(
     parameters: DeriveParameters<'_>,
     len: usize,
 ) -> Result<SecretBytes> {
-    let fixed = kbkdf_fixed_data(parameters, len)?;
+    let fixed = parameters.kbkdf_fixed_data(len)?;
     SecretBytes::try_init_with(len, |out| {
         kbkdf_ctr_hmac(kbkdf, key, &fixed, out).map_err(internal)
     })

@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 
 use super::internal;
 use crate::error::{invalid, unsupported};
-use crate::provider::{ParsedKey, kbkdf_fixed_data};
+use crate::provider::ParsedKey;
 
 /// A key from which others are derived.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ fn derive_kbkdf<M: Mac + KeyInit + Clone>(
     parameters: DeriveParameters<'_>,
     len: usize,
 ) -> Result<SecretBytes> {
-    let fixed = kbkdf_fixed_data(parameters, len)?;
+    let fixed = parameters.kbkdf_fixed_data(len)?;
     let keyed = <M as KeyInit>::new_from_slice(key).map_err(internal)?;
     Ok(SecretBytes::init_with(len, |out| {
         for (counter, out) in (1_u32..).zip(out.chunks_mut(M::output_size())) {

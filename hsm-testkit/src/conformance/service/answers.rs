@@ -100,16 +100,32 @@ impl Asker<'_> {
     }
 }
 
-/// A device without post-quantum keys cannot be asked this.
-async fn encapsulate(asker: &mut Asker<'_>) {
-    let made = asker
-        .caller
-        .create_if_supported("kem", KeyType::MlKem768, ENCAPSULATE);
-    if made.await.is_none() {
-        asker.asked.extend(["Encapsulate", "Decapsulate"]);
-        return;
+impl Asker<'_> {
+    /// Whether the service can be asked `requests`, which need an algorithm that not every one has.
+    fn can(
+        &mut self,
+        requests: [&'static str; 2],
+        of: &[(KeyType, Algorithm)],
+    ) -> Option<Algorithm> {
+        let found = self.caller.first_of(of).map(|(_, algorithm)| algorithm);
+        if found.is_none() {
+            self.asked.extend(requests);
+        }
+        found
     }
-    let algorithm = Algorithm::MlKem768;
+}
+
+async fn encapsulate(asker: &mut Asker<'_>) {
+    let of = [(KeyType::MlKem768, Algorithm::MlKem768)];
+    let Some(algorithm) = asker.can(["Encapsulate", "Decapsulate"], &of) else {
+        return;
+    };
+    asker
+        .ask(Request::CreateKey {
+            name: name("kem"),
+            new: new_key(KeyType::MlKem768, ENCAPSULATE),
+        })
+        .await;
     let encapsulate = Request::Encapsulate {
         key: key("kem"),
         algorithm,
@@ -123,6 +139,107 @@ async fn encapsulate(asker: &mut Asker<'_>) {
         ciphertext: &encapsulated.ciphertext,
     };
     asker.ask(decapsulate).await;
+}
+
+async fn transport(asker: &mut Asker<'_>, usages: &[Usage]) {
+    let of = [(KeyType::Aes256, Algorithm::A256Kwp)];
+    let Some(algorithm) = asker.can(["ExportKey", "ImportWrappedKey"], &of) else {
+        return;
+    };
+    asker
+        .caller
+        .create("transport", KeyType::Aes256, TRANSPORT)
+        .await;
+    let export = Request::ExportKey {
+        key: key("ec"),
+        wrapping: key("transport"),
+        algorithm,
+    };
+    let blob = wrapped(asker.ask(export).await);
+    let import = Request::ImportWrappedKey {
+        name: name("copy"),
+        new: new_key(KeyType::EcP256, usages),
+        wrapping: key("transport"),
+        algorithm,
+        wrapped: &blob,
+        format: WrappedFormat::Bound,
+    };
+    asker.ask(import).await;
+}
+
+async fn encrypt(asker: &mut Asker<'_>) {
+    let of = [
+        (KeyType::Aes256, Algorithm::A256Gcm),
+        (KeyType::Aes256, Algorithm::A256CbcPad),
+    ];
+    let Some(algorithm) = asker.can(["Encrypt", "Decrypt"], &of) else {
+        return;
+    };
+    asker.caller.create("aes", KeyType::Aes256, ENCRYPT).await;
+    let encrypt = Request::Encrypt {
+        key: key("aes"),
+        algorithm,
+        plaintext: MESSAGE,
+        iv: None,
+        aad: b"",
+    };
+    let Response::Ciphertext { ciphertext, .. } = asker.ask(encrypt).await else {
+        unreachable!("checked by the asker")
+    };
+    let decrypt = Request::Decrypt {
+        key: key("aes"),
+        algorithm,
+        ciphertext: ciphertext.as_ref(),
+        aad: b"",
+    };
+    asker.ask(decrypt).await;
+}
+
+async fn wrap(asker: &mut Asker<'_>) {
+    let of = [
+        (KeyType::Aes256, Algorithm::A256Kw),
+        (KeyType::Rsa2048, Algorithm::RsaOaep256),
+    ];
+    let Some((key_type, algorithm)) = asker.caller.first_of(&of) else {
+        asker.asked.extend(["Wrap", "Unwrap"]);
+        return;
+    };
+    asker.caller.create("kek", key_type, WRAP).await;
+    let wrap = Request::Wrap {
+        key: key("kek"),
+        algorithm,
+        plaintext: &[7; 32],
+    };
+    let blob = wrapped(asker.ask(wrap).await);
+    let unwrap = Request::Unwrap {
+        key: key("kek"),
+        algorithm,
+        wrapped: &blob,
+    };
+    asker.ask(unwrap).await;
+}
+
+async fn derive(asker: &mut Asker<'_>) {
+    let of = [
+        (KeyType::Kdk256, Algorithm::HkdfSha256),
+        (KeyType::Kdk256, Algorithm::KbkdfHmacSha256),
+    ];
+    let Some((key_type, algorithm)) = asker.caller.first_of(&of) else {
+        asker.asked.insert("Derive");
+        return;
+    };
+    asker
+        .caller
+        .create("kdk", key_type, &[Usage::DeriveKey])
+        .await;
+    let derive = Request::Derive {
+        key: key("kdk"),
+        algorithm,
+        salt_or_label: b"salt",
+        info_or_context: b"info",
+        len: 32,
+    };
+    asker.ask(derive).await;
 }
 
 /// Each request is answered with the response that belongs to it.
@@ -143,39 +260,18 @@ pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnd
     asker
         .ask(create("ec", exportable_key(KeyType::EcP256, &usages)))
         .await;
-    asker
-        .ask(create(
-            "aes",
-            new_key(KeyType::Aes256, &data_usages(KeyType::Aes256)),
-        ))
-        .await;
-    asker
-        .ask(create("transport", new_key(KeyType::Aes256, TRANSPORT)))
-        .await;
-    asker
-        .ask(create("kdk", new_key(KeyType::Kdk256, &[Usage::DeriveKey])))
-        .await;
     let import = Request::ImportKey {
         name: name("hmac"),
         new: new_key(KeyType::HmacSha256, SIGN),
         material: SecretBytes::copy_from(&[7; 32]),
     };
     asker.ask(import).await;
-    let export = Request::ExportKey {
-        key: key("ec"),
-        wrapping: key("transport"),
-        algorithm: Algorithm::A256Kwp,
-    };
-    let blob = wrapped(asker.ask(export).await);
-    let import = Request::ImportWrappedKey {
-        name: name("copy"),
-        new: new_key(KeyType::EcP256, &usages),
-        wrapping: key("transport"),
-        algorithm: Algorithm::A256Kwp,
-        wrapped: &blob,
-        format: WrappedFormat::Bound,
-    };
-    let copy = key_info(asker.ask(import).await);
+    transport(&mut asker, &usages).await;
+    let peer = key_info(
+        asker
+            .ask(create("peer", new_key(KeyType::EcP256, &usages)))
+            .await,
+    );
 
     let input = SignInput::Message(MESSAGE);
     let algorithm = Algorithm::Es256;
@@ -206,52 +302,16 @@ pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnd
         tag: &tag,
     };
     asker.ask(verify).await;
-    let algorithm = Algorithm::A256Gcm;
-    let encrypt = Request::Encrypt {
-        key: key("aes"),
-        algorithm,
-        plaintext: MESSAGE,
-        iv: None,
-        aad: b"",
-    };
-    let Response::Ciphertext { ciphertext, .. } = asker.ask(encrypt).await else {
-        unreachable!("checked by the asker")
-    };
-    let decrypt = Request::Decrypt {
-        key: key("aes"),
-        algorithm,
-        ciphertext: ciphertext.as_ref(),
-        aad: b"",
-    };
-    asker.ask(decrypt).await;
-    let algorithm = Algorithm::A256Kw;
-    let wrap = Request::Wrap {
-        key: key("aes"),
-        algorithm,
-        plaintext: &[7; 32],
-    };
-    let blob = wrapped(asker.ask(wrap).await);
-    let unwrap = Request::Unwrap {
-        key: key("aes"),
-        algorithm,
-        wrapped: &blob,
-    };
-    asker.ask(unwrap).await;
+    encrypt(&mut asker).await;
+    wrap(&mut asker).await;
     let agree = Request::Agree {
         key: key("ec"),
         algorithm: Algorithm::EcdhEs,
-        peer: public(&copy),
+        peer: public(&peer),
     };
     asker.ask(agree).await;
     encapsulate(&mut asker).await;
-    let derive = Request::Derive {
-        key: key("kdk"),
-        algorithm: Algorithm::HkdfSha256,
-        salt_or_label: b"salt",
-        info_or_context: b"info",
-        len: 32,
-    };
-    asker.ask(derive).await;
+    derive(&mut asker).await;
     asker.ask(Request::Random { len: 16 }).await;
 
     let page = PageRequest::default;

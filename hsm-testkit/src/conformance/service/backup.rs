@@ -85,7 +85,7 @@ pub async fn foreign_and_edited_backups_are_refused(make: impl AsyncFn() -> Serv
         Opened::new(make().await).await,
     );
     let caller = &opened.all;
-    caller.create("k", KeyType::Aes256, ENCRYPT).await;
+    caller.create("k", KeyType::HmacSha256, SIGN).await;
     let backup = ok(caller.backup("k").await, "back a key up");
     ok(caller.delete("k").await, "delete");
     ok(caller.purge("k").await, "purge");

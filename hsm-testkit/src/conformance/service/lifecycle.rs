@@ -40,12 +40,47 @@ const TABLE: [(&str, &str); 15] = [
 struct Row<'a> {
     caller: &'a Caller,
     state: State,
+    offer: &'a Offer,
     signature: Vec<u8>,
     tag: Vec<u8>,
     sealed: Ciphertext,
     wrapped: Vec<u8>,
     blob: Vec<u8>,
     peer: PublicKey,
+}
+
+/// What is tried of the table.
+struct Offer {
+    operations: Vec<(&'static str, &'static str)>,
+    cipher: Algorithm,
+}
+
+impl Offer {
+    fn of(caller: &Caller) -> Self {
+        let cipher = caller.cipher().unwrap_or(Algorithm::A256Gcm);
+        let has = |operation| {
+            let (key_type, algorithm) = match operation {
+                "encrypt" | "decrypt" => (KeyType::Aes256, cipher),
+                "wrap" | "unwrap" => (KeyType::Aes256, Algorithm::A256Kw),
+                "agree" => (KeyType::EcP256, Algorithm::EcdhEs),
+                "derive" => (KeyType::Kdk256, Algorithm::HkdfSha256),
+                "export another key" | "be exported" | "import a key" => {
+                    (KeyType::Aes256, Algorithm::A256Kwp)
+                }
+                _ => return true,
+            };
+            caller.has(key_type, algorithm)
+        };
+        let operations = TABLE.into_iter().filter(|(operation, _)| has(operation));
+        Self {
+            operations: operations.collect(),
+            cipher,
+        }
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        self.operations.iter().any(|(known, _)| *known == operation)
+    }
 }
 
 impl Row<'_> {
@@ -58,7 +93,7 @@ impl Row<'_> {
     }
 
     async fn attempt(&self, operation: &str) -> Result<()> {
-        let (caller, gcm) = (self.caller, Algorithm::A256Gcm);
+        let (caller, cipher) = (self.caller, self.offer.cipher);
         let answer = match operation {
             "sign" => {
                 let signed = caller.sign(self.key("ec"), Algorithm::Es256, MESSAGE).await;
@@ -82,12 +117,12 @@ impl Row<'_> {
                 tag: &self.tag,
             },
             "encrypt" => {
-                let sealed = caller.encrypt(self.key("aes"), gcm, MESSAGE, b"").await;
+                let sealed = caller.encrypt(self.key("aes"), cipher, MESSAGE, b"").await;
                 return sealed.map(drop);
             }
             "decrypt" => {
                 let opened = caller
-                    .decrypt(self.key("aes"), gcm, &self.sealed, b"")
+                    .decrypt(self.key("aes"), cipher, &self.sealed, b"")
                     .await;
                 return opened.map(drop);
             }
@@ -148,12 +183,15 @@ pub async fn states_allow_what_the_standard_says(make: impl AsyncFn() -> Service
     let opened = Opened::new(make().await).await;
     let caller = &opened.all;
     opened.grant_export(ADMINISTRATOR, Scope::Keys).await;
+    let offer = Offer::of(caller);
     let target = exportable_key(KeyType::EcP256, SIGN);
     let target = ok(caller.try_create("target", target).await, "create");
-    caller.create("carrier", KeyType::Aes256, TRANSPORT).await;
+    if offer.has("be exported") {
+        caller.create("carrier", KeyType::Aes256, TRANSPORT).await;
+    }
     for (column, state) in STATES.into_iter().enumerate() {
-        let row = row(caller, state, public(&target).clone()).await;
-        for (operation, allowed) in TABLE {
+        let row = row(caller, &offer, state, public(&target).clone()).await;
+        for (operation, allowed) in &offer.operations {
             let clause = format!("a key that is {state}: {operation}");
             let end = row.attempt(operation).await;
             if allowed.as_bytes()[column] == b'x' {
@@ -166,29 +204,39 @@ pub async fn states_allow_what_the_standard_says(make: impl AsyncFn() -> Service
 }
 
 /// Makes the keys of a state, has them protect something while they may, and moves them there.
-async fn row(caller: &Caller, state: State, peer: PublicKey) -> Row<'_> {
+async fn row<'a>(caller: &'a Caller, offer: &'a Offer, state: State, peer: PublicKey) -> Row<'a> {
     let mut row = Row {
         caller,
         state,
+        offer,
         signature: vec![7; 64],
         tag: vec![7; 32],
         sealed: Ciphertext {
-            ciphertext: MESSAGE.to_vec(),
-            iv: vec![7; 12],
-            tag: vec![7; 16],
+            ciphertext: vec![7; 48],
+            iv: vec![7; offer.cipher.info().iv_len],
+            tag: vec![7; offer.cipher.info().tag_len],
         },
         wrapped: vec![7; 40],
         blob: vec![7; 48],
         peer,
     };
     let kinds = [
-        ("ec", KeyType::EcP256),
-        ("hmac", KeyType::HmacSha256),
-        ("aes", KeyType::Aes256),
-        ("kdk", KeyType::Kdk256),
-        ("transport", KeyType::Aes256),
+        ("ec", KeyType::EcP256, true),
+        ("hmac", KeyType::HmacSha256, true),
+        (
+            "aes",
+            KeyType::Aes256,
+            offer.has("encrypt") || offer.has("wrap"),
+        ),
+        ("kdk", KeyType::Kdk256, offer.has("derive")),
+        (
+            "transport",
+            KeyType::Aes256,
+            offer.has("export another key"),
+        ),
     ];
-    for (kind, key_type) in kinds {
+    let kinds = kinds.into_iter().filter(|(.., is_offered)| *is_offered);
+    for (kind, key_type, _) in kinds.clone() {
         let usages = match kind {
             "transport" => TRANSPORT.to_vec(),
             _ => data_usages(key_type),
@@ -207,25 +255,29 @@ async fn row(caller: &Caller, state: State, peer: PublicKey) -> Row<'_> {
     row.signature = ok(signed, "sign").0;
     let tag = caller.mac(row.key("hmac"), Algorithm::Hs256, MESSAGE).await;
     row.tag = ok(tag, "mac");
-    let sealed = caller.encrypt(row.key("aes"), Algorithm::A256Gcm, MESSAGE, b"");
-    row.sealed = ok(sealed.await, "encrypt");
-    let wrapped = caller
-        .wrap(row.key("aes"), Algorithm::A256Kw, &[7; 32])
-        .await;
-    row.wrapped = ok(wrapped, "wrap");
-    let export = Request::ExportKey {
-        key: key("target"),
-        wrapping: row.key("transport"),
-        algorithm: Algorithm::A256Kwp,
-    };
-    row.blob = super::wrapped(ok(caller.call(export).await, "export"));
+    if offer.has("decrypt") {
+        let sealed = caller.encrypt(row.key("aes"), offer.cipher, MESSAGE, b"");
+        row.sealed = ok(sealed.await, "encrypt");
+    }
+    if offer.has("unwrap") {
+        let wrapped = caller.wrap(row.key("aes"), Algorithm::A256Kw, &[7; 32]);
+        row.wrapped = ok(wrapped.await, "wrap");
+    }
+    if offer.has("import a key") {
+        let export = Request::ExportKey {
+            key: key("target"),
+            wrapping: row.key("transport"),
+            algorithm: Algorithm::A256Kwp,
+        };
+        row.blob = wrapped(ok(caller.call(export).await, "export"));
+    }
     let event = match state {
         State::Suspended => Event::Suspend,
         State::Deactivated => Event::Deactivate,
         State::Compromised => Event::Compromise,
         _ => return row,
     };
-    for (kind, _) in kinds {
+    for (kind, ..) in kinds {
         let moved = caller
             .update(row.key(kind), AttributesUpdate::new().event(event))
             .await;

@@ -15,7 +15,7 @@ use super::*;
 pub async fn inputs_beyond_the_limits_are_refused(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = Opened::new(make().await).await;
     let caller = &opened.all;
-    make_keys(caller).await;
+    let offer = Offer::make_keys(caller).await;
     let data = vec![0; DATA_LEN_MAX + 1];
     let parameter = [0; DERIVE_PARAMETER_LEN_MAX + 1];
     let signature = [0; 64];
@@ -27,10 +27,11 @@ pub async fn inputs_beyond_the_limits_are_refused(make: impl AsyncFn() -> Servic
         len,
     };
     let (sign, mac) = (Algorithm::Es256, Algorithm::Hs256);
+    let info = offer.cipher.info();
     let sealed = Ciphertext {
         ciphertext: data.clone(),
-        iv: vec![0; 12],
-        tag: vec![0; 16],
+        iv: vec![0; info.iv_len],
+        tag: vec![0; info.tag_len],
     };
     let requests = [
         Request::Sign {
@@ -55,11 +56,11 @@ pub async fn inputs_beyond_the_limits_are_refused(make: impl AsyncFn() -> Servic
             message: &data,
             tag: &signature,
         },
-        encrypt(&data, b""),
-        encrypt(b"", &data[..=AAD_LEN_MAX]),
+        offer.encrypt(&data, b""),
+        offer.encrypt(b"", &data[..=AAD_LEN_MAX]),
         Request::Decrypt {
             key: key("aes"),
-            algorithm: Algorithm::A256Gcm,
+            algorithm: offer.cipher,
             ciphertext: sealed.as_ref(),
             aad: b"",
         },
@@ -87,7 +88,7 @@ pub async fn inputs_beyond_the_limits_are_refused(make: impl AsyncFn() -> Servic
             password: SecretBytes::copy_from(&data[..=PASSWORD_LEN_MAX]),
         },
     ];
-    for request in requests {
+    for request in requests.into_iter().filter(|it| offer.has(it)) {
         let clause = format!("{request:?} with too much");
         let answer = caller.call(request).await;
         fails(answer, &[ErrorKind::LimitExceeded], clause);
@@ -104,7 +105,7 @@ pub async fn inputs_beyond_the_limits_are_refused(make: impl AsyncFn() -> Servic
 pub async fn inputs_at_the_limits_work(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = Opened::new(make().await).await;
     let caller = &opened.all;
-    make_keys(caller).await;
+    let offer = Offer::make_keys(caller).await;
     let data = vec![0; DATA_LEN_MAX];
     let requests = [
         Request::Mac {
@@ -112,7 +113,7 @@ pub async fn inputs_at_the_limits_work(make: impl AsyncFn() -> ServiceUnderTest)
             algorithm: Algorithm::Hs256,
             message: &data,
         },
-        encrypt(&data, &data[..AAD_LEN_MAX]),
+        offer.encrypt(&data, &data[..offer.aad_len_max()]),
         wrap(&data[..WRAP_LEN_MAX]),
         Request::Derive {
             key: key("kdk"),
@@ -125,7 +126,7 @@ pub async fn inputs_at_the_limits_work(make: impl AsyncFn() -> ServiceUnderTest)
             len: RANDOM_LEN_MAX,
         },
     ];
-    for request in requests {
+    for request in requests.into_iter().filter(|it| offer.has(it)) {
         let clause = format!("{request:?} with as much as is allowed");
         ok(caller.call(request).await, clause);
     }
@@ -133,7 +134,7 @@ pub async fn inputs_at_the_limits_work(make: impl AsyncFn() -> ServiceUnderTest)
         let part = format!("{at:0TAG_LEN_MAX$}");
         (part.clone(), part)
     };
-    let mut new = new_key(KeyType::Aes128, ENCRYPT);
+    let mut new = new_key(KeyType::HmacSha256, SIGN);
     new.tags = ok(Tags::new((0..TAGS_MAX).map(longest)), "the most tags");
     let tags = new.tags.clone();
     let longest_name = "n".repeat(hsm_core::limits::NAME_LEN_MAX);
@@ -144,23 +145,78 @@ pub async fn inputs_at_the_limits_work(make: impl AsyncFn() -> ServiceUnderTest)
     assert_eq!(read, created);
 }
 
-async fn make_keys(caller: &Caller) {
-    caller.create("sign", KeyType::EcP256, SIGN).await;
-    caller.create("mac", KeyType::HmacSha256, SIGN).await;
-    caller.create("aes", KeyType::Aes256, ENCRYPT).await;
-    caller.create("kek", KeyType::Aes256, WRAP).await;
-    caller
-        .create("kdk", KeyType::Kdk256, &[Usage::DeriveKey])
-        .await;
+/// What of the requests the service offers.
+struct Offer {
+    /// What encrypts with an AES-256 key.
+    cipher: Algorithm,
+    /// What it does not offer.
+    missing: Vec<&'static str>,
 }
 
-fn encrypt<'a>(plaintext: &'a [u8], aad: &'a [u8]) -> Request<'a> {
-    Request::Encrypt {
-        key: key("aes"),
-        algorithm: Algorithm::A256Gcm,
-        plaintext,
-        iv: None,
-        aad,
+impl Offer {
+    async fn make_keys(caller: &Caller) -> Self {
+        let cipher = caller.cipher();
+        caller.create("sign", KeyType::EcP256, SIGN).await;
+        caller.create("mac", KeyType::HmacSha256, SIGN).await;
+        let mut offer = Self {
+            cipher: cipher.unwrap_or(Algorithm::A256Gcm),
+            missing: Vec::new(),
+        };
+        for (name, key_type, algorithm, usages) in [
+            ("aes", KeyType::Aes256, offer.cipher, ENCRYPT),
+            ("kek", KeyType::Aes256, Algorithm::A256Kwp, WRAP),
+            (
+                "kdk",
+                KeyType::Kdk256,
+                Algorithm::HkdfSha256,
+                &[Usage::DeriveKey],
+            ),
+        ] {
+            if caller.has(key_type, algorithm) {
+                caller.create(name, key_type, usages).await;
+            } else {
+                offer.missing.push(name);
+            }
+        }
+        offer
+    }
+
+    /// Whether a request can be asked.
+    fn has(&self, request: &Request<'_>) -> bool {
+        let key = match request {
+            Request::Encrypt { aad, .. } if aad.len() > self.aad_len_max() => {
+                return self.is_aead();
+            }
+            Request::Encrypt { .. } | Request::Decrypt { .. } => "aes",
+            Request::Wrap { .. } | Request::Unwrap { .. } => "kek",
+            Request::Derive { .. } => "kdk",
+            Request::ImportKey { new, .. } if new.spec.key_type == KeyType::Aes256 => "aes",
+            _ => return true,
+        };
+        !self.missing.contains(&key)
+    }
+
+    fn is_aead(&self) -> bool {
+        self.cipher.info().tag_len > 0 && !self.missing.contains(&"aes")
+    }
+
+    /// The most associated data that the cipher takes.
+    fn aad_len_max(&self) -> usize {
+        if self.cipher.info().tag_len > 0 {
+            AAD_LEN_MAX
+        } else {
+            0
+        }
+    }
+
+    fn encrypt<'a>(&self, plaintext: &'a [u8], aad: &'a [u8]) -> Request<'a> {
+        Request::Encrypt {
+            key: key("aes"),
+            algorithm: self.cipher,
+            plaintext,
+            iv: None,
+            aad,
+        }
     }
 }
 

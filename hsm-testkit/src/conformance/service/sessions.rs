@@ -51,6 +51,9 @@ pub async fn logout_ends_the_session(make: impl AsyncFn() -> ServiceUnderTest) {
 pub async fn tasks_share_a_session(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = Opened::new(make().await).await;
     let caller = &opened.all;
+    let Some(cipher) = caller.cipher() else {
+        return;
+    };
     let pair = caller.create("sign", KeyType::EcP256, SIGN).await;
     caller.create("aes", KeyType::Aes256, ENCRYPT).await;
     let barrier = Barrier::new(TASKS);
@@ -66,10 +69,9 @@ pub async fn tasks_share_a_session(make: impl AsyncFn() -> ServiceUnderTest) {
                     let input = SignInput::Message(&message);
                     let clause = "a task gets the signature of its own message";
                     ok(public.verify(Algorithm::Es256, input, &bytes), clause);
-                    let algorithm = Algorithm::A256Gcm;
-                    let sealed = block_on(caller.encrypt(key("aes"), algorithm, &message, b""));
+                    let sealed = block_on(caller.encrypt(key("aes"), cipher, &message, b""));
                     let sealed = ok(sealed, "encrypt");
-                    let opened = block_on(caller.decrypt(key("aes"), algorithm, &sealed, b""));
+                    let opened = block_on(caller.decrypt(key("aes"), cipher, &sealed, b""));
                     assert_eq!(ok(opened, "decrypt").expose(), message);
                 }
             })

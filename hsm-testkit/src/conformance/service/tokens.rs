@@ -223,10 +223,8 @@ impl Opened {
     }
 
     async fn show(&self, token: &[u8]) -> Result<Caller, Error> {
-        self.service
-            .login(Credentials::token(token))
-            .await
-            .map(Caller)
+        let session = self.service.login(Credentials::token(token)).await?;
+        Ok(Caller(session, self.all.1.clone()))
     }
 
     async fn tokens(

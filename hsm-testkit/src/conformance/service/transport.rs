@@ -50,6 +50,9 @@ async fn import(
 /// What was wrapped under a key comes back under another name as the same key.
 pub async fn exported_keys_come_back_the_same(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = with_transport_key(make().await).await;
+    if !opened.all.has(KeyType::Aes256, ALGORITHM) {
+        return;
+    }
     let caller = &opened.all;
     let new = exportable_key(KeyType::EcP256, SIGN);
     let original = ok(caller.try_create("original", new.clone()).await, "create");
@@ -93,6 +96,9 @@ pub async fn keys_that_are_not_exportable_stay(make: impl AsyncFn() -> ServiceUn
 /// Neither usages nor exportability can be gained on the way.
 pub async fn wrapped_keys_are_not_widened(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = with_transport_key(make().await).await;
+    if !opened.all.has(KeyType::Aes256, ALGORITHM) {
+        return;
+    }
     let caller = &opened.all;
     let narrow = exportable_key(KeyType::EcP256, &[Usage::Sign]);
     ok(caller.try_create("narrow", narrow.clone()).await, "create");
@@ -136,6 +142,9 @@ pub async fn wrapped_keys_are_not_widened(make: impl AsyncFn() -> ServiceUnderTe
 /// Each flipped byte of a wrapped key is found.
 pub async fn edited_wrapped_keys_are_refused(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = with_transport_key(make().await).await;
+    if !opened.all.has(KeyType::Aes256, ALGORITHM) {
+        return;
+    }
     let caller = &opened.all;
     let new = exportable_key(KeyType::Aes128, ENCRYPT);
     ok(caller.try_create("k", new.clone()).await, "create");
@@ -155,6 +164,9 @@ pub async fn edited_wrapped_keys_are_refused(make: impl AsyncFn() -> ServiceUnde
 /// Exporting needs the right to both keys, the one that leaves and the one that it leaves under.
 pub async fn transport_needs_rights_to_both_keys(make: impl AsyncFn() -> ServiceUnderTest) {
     let opened = with_transport_key(make().await).await;
+    if !opened.all.has(KeyType::Aes256, ALGORITHM) {
+        return;
+    }
     let new = exportable_key(KeyType::Aes128, ENCRYPT);
     ok(opened.all.try_create("k", new.clone()).await, "create");
     let blob = ok(export(&opened.all, "k").await, "export");

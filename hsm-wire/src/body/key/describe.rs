@@ -129,6 +129,9 @@ fn ours(json: &mut Json, info: &KeyInfo, item: bool) {
     if let Some(algorithm) = attributes.spec.algorithm {
         json.name("algorithm").text(algorithm.name());
     }
+    if let Some(registers) = attributes.spec.boot_state {
+        json.name("bootState").shown(registers);
+    }
     json.name("state").text(attributes.state.name());
     json.name("origin").text(match attributes.origin {
         Origin::Imported => "imported",
@@ -207,6 +210,8 @@ struct HsmIn<'a> {
     usages: Vec<Text<'a>>,
     #[serde(borrow)]
     algorithm: Option<Text<'a>>,
+    #[serde(borrow)]
+    boot_state: Option<Text<'a>>,
     #[serde(borrow)]
     state: Text<'a>,
     #[serde(borrow)]
@@ -368,6 +373,9 @@ impl HsmIn<'_> {
         spec.usages = super::usages(&self.usages)?;
         if let Some(algorithm) = &self.algorithm {
             spec = spec.only(algorithm.as_str().parse()?)?;
+        }
+        if let Some(registers) = &self.boot_state {
+            spec = spec.in_boot_state(registers.as_str().parse()?);
         }
         let origin = match self.origin.as_str() {
             "generated" => Origin::Generated,

@@ -1,15 +1,30 @@
-//! The six bytes in front of a sealed or exported key that say what it is: `docs/sealed_key.md`.
+//! The six bytes in front of a sealed or exported key that say what it is, for devices: `docs/sealed_key.md`.
 
-use hsm_core::{Algorithm, KeySpec, KeyType, Usages};
+use super::{KeySpec, Usages};
+use crate::algorithm::{Algorithm, KeyType};
 
 /// Length of an encoded header.
-pub(crate) const HEADER_LEN: usize = 6;
+pub const HEADER_LEN: usize = 6;
 
 const VERSION: u8 = 1;
 const FLAG_EXPORTABLE: u8 = 1;
 
 /// Encodes `spec`: version, key type, usages (big-endian), flags, the one algorithm or 0 for any.
-pub(crate) fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
+///
+/// The boot state has no place in it: a device that has those writes them elsewhere, and one that has none compares what
+/// [`decode`] makes of the header with the spec.
+///
+/// ```
+/// use hsm_core::key::header;
+/// use hsm_core::{KeySpec, KeyType, Usage, Usages};
+///
+/// let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign]))?.exportable();
+/// assert_eq!(header::encode(&spec), [1, 10, 0, 1, 1, 0]);
+/// assert_eq!(header::decode(&header::encode(&spec)), Some((spec, &[][..])));
+/// # Ok::<(), hsm_core::Error>(())
+/// ```
+#[must_use]
+pub fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
     let [usages_high, usages_low] = spec.usages.bits().to_be_bytes();
     let flags = if spec.exportable { FLAG_EXPORTABLE } else { 0 };
     [
@@ -23,7 +38,8 @@ pub(crate) fn encode(spec: &KeySpec) -> [u8; HEADER_LEN] {
 }
 
 /// Splits `bytes` into the spec of a header and what follows it. `None` if this is no header that [`encode`] makes.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
     let ([version, key_type, usages_high, usages_low, flags, algorithm], rest) =
         bytes.split_first_chunk::<HEADER_LEN>()?;
     if *version != VERSION || *flags & !FLAG_EXPORTABLE != 0 {
@@ -46,9 +62,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(KeySpec, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use hsm_core::Usage;
-
     use super::*;
+    use crate::key::Usage;
 
     #[test]
     fn what_is_encoded_is_decoded() {
