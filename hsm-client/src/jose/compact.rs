@@ -60,9 +60,9 @@ pub(super) struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) apv: Option<String>,
     #[serde(default, deserialize_with = "present", skip_serializing)]
-    crit: Option<Value>,
+    pub(super) crit: Option<Value>,
     #[serde(default, deserialize_with = "present", skip_serializing)]
-    zip: Option<Value>,
+    pub(super) zip: Option<Value>,
 }
 
 /// `null` is a value too: what is there is there.
