@@ -110,6 +110,18 @@ impl Hsm {
         block_on(self.0.login_with(credentials)).map(Session)
     }
 
+    /// As [`crate::Hsm::stay_logged_in`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn stay_logged_in(
+        &self,
+        credentials: impl Fn() -> Result<Credentials> + Send + Sync + 'static,
+    ) -> Result<Session> {
+        block_on(self.0.stay_logged_in(credentials)).map(Session)
+    }
+
     /// As [`crate::Hsm::close`].
     ///
     /// # Errors

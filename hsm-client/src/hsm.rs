@@ -18,6 +18,7 @@ use crate::open::{self, Opened};
 #[cfg(feature = "tpm")]
 use crate::seal::{Connected, TpmSeal};
 use crate::session::Session;
+use crate::standing::StandingSession;
 
 /// An HSM that is open. Cheap to clone; all clones are the same HSM.
 ///
@@ -166,6 +167,36 @@ impl Hsm {
     pub async fn login_with(&self, credentials: Credentials) -> Result<Session> {
         let session = self.shared.service.login(credentials).await?;
         Ok(Session::new(self.shared.clone(), session))
+    }
+
+    /// Logs in, and again whenever the session has ended: for servers and others who run for longer than a session lasts.
+    ///
+    /// `credentials` is asked each time. What uses a key is then done as if nothing had happened. What changes something
+    /// fails once with [`Unauthenticated`](ErrorKind::Unauthenticated), and may be asked again. Credentials that are not
+    /// taken any more are not shown again for ten seconds, or as long as the HSM says.
+    ///
+    /// ```
+    /// use hsm_client::{Credentials, Hsm, Result, Session};
+    ///
+    /// async fn for_months(hsm: &Hsm, password: String) -> Result<Session> {
+    ///     hsm.stay_logged_in(move || Credentials::password("www", &password)).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`login_with`](Self::login_with).
+    pub async fn stay_logged_in(
+        &self,
+        credentials: impl Fn() -> Result<Credentials> + Send + Sync + 'static,
+    ) -> Result<Session> {
+        let session = StandingSession::open(
+            self.shared.service.clone(),
+            Box::new(credentials),
+            Arc::new(SystemClock),
+        );
+        let session = session.await?;
+        Ok(Session::new(self.shared.clone(), Arc::new(session)))
     }
 
     /// The id of the partition, for local HSMs.

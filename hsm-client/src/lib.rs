@@ -40,6 +40,8 @@
 //! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
 //! | sign, verify and encrypt JSON Web Tokens | `jose` |
 //! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
+//! | serve TLS with a key of the HSM | `tls`, with the feature `rustls` |
+//! | stay logged in for longer than a session lasts | [`Hsm::stay_logged_in`] |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
@@ -76,6 +78,10 @@ mod session;
 pub mod signature;
 #[cfg(feature = "tpm")]
 mod tpm;
+mod standing;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub mod tls;
 mod url;
 #[cfg(feature = "x509")]
 #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]

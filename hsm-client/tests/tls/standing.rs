@@ -1,0 +1,98 @@
+//! A server outlives its session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hsm_client::kinds::EcdsaP256;
+use hsm_client::limits::SESSION_IDLE_MAX;
+use hsm_client::tls::Identity;
+use hsm_client::{Credentials, ErrorKind, UserUpdate};
+use std::time::Duration;
+
+use crate::world::{PASSWORD, World, handshake, server};
+
+#[tokio::test]
+async fn a_server_serves_on_when_its_session_has_ended() {
+    let world = World::new().await;
+    let logins = Arc::new(AtomicUsize::new(0));
+    let count = logins.clone();
+    let session = world.hsm.stay_logged_in(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Credentials::password("app", PASSWORD)
+    });
+    let session = session.await.unwrap();
+    let short = world.app().await;
+    let key = session.create::<EcdsaP256>("www").await.unwrap();
+    let chain = world
+        .ca
+        .issue(&key.public_key().await.unwrap(), "localhost");
+    let server = Arc::new(server(Arc::new(Identity::new(&key, chain).await.unwrap())));
+    let client = || Arc::new(world.ca.client());
+    handshake(&server, &client(), "localhost").unwrap();
+    assert_eq!(logins.load(Ordering::SeqCst), 1);
+
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    let error = short.key::<EcdsaP256>("www").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    handshake(&server, &client(), "localhost").unwrap();
+    assert_eq!(logins.load(Ordering::SeqCst), 2);
+
+    // A change is not repeated by itself, and may be.
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    assert_eq!(
+        key.rotate().await.unwrap_err().kind(),
+        ErrorKind::Unauthenticated
+    );
+    key.rotate().await.unwrap();
+    assert_eq!(logins.load(Ordering::SeqCst), 3);
+
+    // Credentials that are not taken any more are not tried again and again.
+    let admin = world.admin().await;
+    admin
+        .update_user(
+            "app",
+            UserUpdate::Password(b"another password".to_vec().into()),
+        )
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let error = key.sign(b"message").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    }
+    assert_eq!(logins.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn who_logs_out_stays_out() {
+    let world = World::new().await;
+    let session = world
+        .hsm
+        .stay_logged_in(|| Credentials::password("app", PASSWORD));
+    let session = session.await.unwrap();
+    session.create::<EcdsaP256>("www").await.unwrap();
+    session.logout().await;
+    let error = session.key::<EcdsaP256>("www").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_session_cannot_change_hands() {
+    let world = World::new().await;
+    let logins = AtomicUsize::new(0);
+    let session = world.hsm.stay_logged_in(move || {
+        let user = ["app", "admin"][logins.fetch_add(1, Ordering::SeqCst).min(1)];
+        Credentials::password(user, PASSWORD)
+    });
+    let session = session.await.unwrap();
+    session.create::<EcdsaP256>("www").await.unwrap();
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    let error = session.key::<EcdsaP256>("www").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(error.message().contains("admin"), "{error}");
+}
