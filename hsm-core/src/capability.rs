@@ -19,6 +19,7 @@ pub struct Capabilities {
     key_types: Vec<KeyType>,
     algorithms: Vec<Algorithm>,
     approved_only: bool,
+    attestation: bool,
 }
 
 impl Capabilities {
@@ -30,6 +31,7 @@ impl Capabilities {
             key_types: Vec::new(),
             algorithms: Vec::new(),
             approved_only: false,
+            attestation: false,
         }
     }
 
@@ -44,6 +46,13 @@ impl Capabilities {
     #[must_use]
     pub fn with_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms.extend(algorithms);
+        self
+    }
+
+    /// Says that the device makes key reports.
+    #[must_use]
+    pub fn with_attestation(mut self) -> Self {
+        self.attestation = true;
         self
     }
 
@@ -78,6 +87,12 @@ impl Capabilities {
     #[must_use]
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
+    }
+
+    /// Whether the device makes key reports ([`Device::attest`](crate::Device::attest)).
+    #[must_use]
+    pub fn supports_attestation(&self) -> bool {
+        self.attestation
     }
 
     /// Whether the device can make keys of `key_type`.
