@@ -39,7 +39,8 @@ pub(crate) fn read(tpm: &mut Tpm) -> Result<Capabilities, Failure> {
     });
     Ok(Capabilities::new("tpm")
         .with_key_types(key_types)
-        .with_algorithms(offered))
+        .with_algorithms(offered)
+        .with_attestation())
 }
 
 /// The mode of a cipher.

@@ -35,6 +35,8 @@ pub(crate) struct Command<'a> {
     pub(crate) handles: Vec<Entity>,
     /// The authorization value of the first handle, if the command needs one.
     pub(crate) auth: Option<&'a [u8]>,
+    /// Whether the second handle needs authorization as well, by an empty password.
+    pub(crate) second_auth: bool,
     pub(crate) parameters: Writer,
     /// Whether the first parameter, a `TPM2B`, goes encrypted.
     pub(crate) secret_in: bool,
@@ -50,6 +52,7 @@ impl<'a> Command<'a> {
             code,
             handles: Vec::new(),
             auth: None,
+            second_auth: false,
             parameters: Writer::new(),
             secret_in: false,
             secret_out: false,
@@ -65,6 +68,12 @@ impl<'a> Command<'a> {
     /// A handle that needs authorization. The first, where there is one.
     pub(crate) fn authorized(mut self, entity: Entity, auth: &'a [u8]) -> Self {
         self.auth = Some(auth);
+        self.handle(entity)
+    }
+
+    /// A second handle that needs authorization, whose value is empty. The session's HMAC covers its name.
+    pub(crate) fn with_empty_password(mut self, entity: Entity) -> Self {
+        self.second_auth = true;
         self.handle(entity)
     }
 

@@ -30,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
 mod capability;
 mod command;
 mod device;

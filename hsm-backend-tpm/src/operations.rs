@@ -123,7 +123,7 @@ pub(crate) fn change_auth(tpm: &mut Tpm, key: &Key, auth: &Auth) -> Result<Vec<u
 }
 
 /// The handle of a key, which is loaded if it must be.
-fn loaded(tpm: &mut Tpm, key: &Key) -> Result<Entity, Failure> {
+pub(crate) fn loaded(tpm: &mut Tpm, key: &Key) -> Result<Entity, Failure> {
     let name = key.blob.name();
     if let Some(handle) = tpm.slots.find(key.number) {
         return Ok(Entity::object(handle, &name));

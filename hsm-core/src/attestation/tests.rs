@@ -119,3 +119,19 @@ fn nonces_have_limits() {
     let error = Nonce::new([0; 65]).unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::LimitExceeded);
 }
+
+/// The example of `docs/key_report.md`, which another implementation made.
+#[test]
+fn the_documented_example_is_what_is_written() {
+    let page = include_str!("../../docs/key_report.md");
+    let evidence = sign(&proofs()[0]);
+    let hexadecimal =
+        |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let digest = hexadecimal(&claims().digest().unwrap());
+    assert!(
+        page.contains(&digest),
+        "the digest of the claims is {digest}"
+    );
+    let dump: String = page.rsplit("```").nth(1).unwrap().lines().skip(1).collect();
+    assert_eq!(dump, hexadecimal(evidence.as_bytes()));
+}
