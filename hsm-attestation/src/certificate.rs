@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use hsm_core::{Algorithm, KeyType, PublicKey, SignInput};
-use webpki::types::{
+use rustls_pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm,
     UnixTime, alg_id,
 };

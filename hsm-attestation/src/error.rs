@@ -11,7 +11,7 @@ pub enum VerifyError {
     /// The bytes are not a key report in its one encoding.
     #[error("the evidence is malformed")]
     Malformed(#[source] hsm_core::Error),
-    /// The signature of the report as a whole is not its attestation key's.
+    /// The signature of the report as a whole is not its attestation key's, or of an algorithm that the key does not have.
     #[error("the signature of the report is not right")]
     Signature,
     /// The report has another nonce: it answers another question, or is an old one.

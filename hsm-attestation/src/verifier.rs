@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hsm_core::attestation::{AttestationKeyId, Claims, Evidence, KeyReport, Nonce, Proof};
-use hsm_core::{ErrorKind, KeyRef, KeySpec, PublicKey};
+use hsm_core::{KeyRef, KeySpec, PublicKey};
 
 use crate::certificate;
 use crate::error::VerifyError;
@@ -184,10 +184,7 @@ impl Verifier {
 fn check_signature(report: &KeyReport, key: &PublicKey) -> Result<(), VerifyError> {
     report
         .verify_signature(key)
-        .map_err(|error| match error.kind() {
-            ErrorKind::CryptoFailed => VerifyError::Signature,
-            _ => VerifyError::Malformed(error),
-        })
+        .map_err(|_| VerifyError::Signature)
 }
 
 /// What stands behind a report.

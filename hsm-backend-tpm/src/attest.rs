@@ -27,7 +27,6 @@ pub(crate) fn attest(
     binding: &Binding,
     request: &AttestRequest,
 ) -> Result<Evidence, Failure> {
-    operations::check(tpm, key)?;
     let attester = AttestationKey::create(tpm)?;
     let report = report(tpm, key, binding, request, &attester);
     let flushed = tpm.flush(attester.entity.handle);
