@@ -26,7 +26,10 @@ struct Machine {
 
 impl Machine {
     fn new() -> Option<Self> {
-        if let Some(reason) = TpmSimulator::missing().or_else(tools::missing) {
+        if let Some(reason) = TpmSimulator::missing()
+            .or_else(tools::missing)
+            .or_else(authority::missing)
+        {
             eprintln!("skipped: {reason}");
             return None;
         }
@@ -167,7 +170,7 @@ fn what_is_wrong_with_a_report_is_said() {
         verify(expected, &evidence),
         Err(VerifyError::PublicKey)
     ));
-    let rooted = enrolled(&evidence).trust_root(Authority::new().certificate());
+    let rooted = enrolled(&evidence).trust_root(Authority::new("Another").certificate());
     assert!(matches!(
         verify(rooted, &evidence),
         Err(VerifyError::CertificateMissing)
@@ -252,13 +255,13 @@ fn the_endorsement_chain_is_verified() {
     let Some(machine) = Machine::new() else {
         return;
     };
-    let authority = Authority::new();
+    let authority = Authority::new("Maker");
     machine.write_certificate(&authority.endorsement());
     let device = machine.device();
     let evidence = attest(&device, &make(&device, KeyType::EcP256), &[]);
     let rooted = || enrolled(&evidence).trust_root(authority.certificate());
     verify(rooted(), &evidence).unwrap();
-    let elsewhere = enrolled(&evidence).trust_root(Authority::new().certificate());
+    let elsewhere = enrolled(&evidence).trust_root(Authority::new("Another").certificate());
     assert!(matches!(
         verify(elsewhere, &evidence),
         Err(VerifyError::UnknownRoot)
@@ -277,7 +280,11 @@ fn the_endorsement_chain_is_verified() {
 
 #[test]
 fn certificates_for_something_else_are_refused() {
-    let authority = Authority::new();
+    if let Some(reason) = authority::missing() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let authority = Authority::new("Maker");
     for (certificate, expected) in [
         (authority.for_tls(), "NotEndorsement"),
         (authority.without_purpose(), "NotEndorsement"),
