@@ -201,8 +201,8 @@ fn imported_keys_are_not_the_tpms() {
     };
     let device = machine.device();
     let material = SecretBytes::copy_from(&[3; 32]);
-    let import = device.import(material, &spec(KeyType::HmacSha256), &binding());
-    let key = block_on(import).unwrap();
+    let (spec, binding) = (spec(KeyType::HmacSha256), binding());
+    let key = block_on(device.import(material, &spec, &binding)).unwrap();
     let evidence = attest(&device, &key, &[]);
     assert!(matches!(
         verify(enrolled(&evidence), &evidence),
