@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     jose_compact()?;
     envelope_header()?;
     key_backup()?;
+    key_report()?;
     pkcs8_import()?;
     private_key()?;
     protector_file()?;
@@ -40,6 +41,17 @@ fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Done {
         .join(target);
     fs::create_dir_all(&folder)?;
     Ok(fs::write(folder.join(name), bytes)?)
+}
+
+/// The example of the documentation.
+fn key_report() -> Done {
+    let page = include_str!("../../docs/key_report.md");
+    let dump = page.rsplit("```").nth(1).ok_or("the page has no dump")?;
+    let digits: String = dump.lines().skip(1).collect();
+    let bytes: Result<Vec<u8>, _> = (0..digits.len() / 2)
+        .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16))
+        .collect();
+    seed("key_report", "documented", bytes?)
 }
 
 fn private_key() -> Done {

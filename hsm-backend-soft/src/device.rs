@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hsm_core::attestation::{AttestRequest, Evidence};
 use hsm_core::limits::KEY_MATERIAL_LEN_MAX;
 use hsm_core::{
     Algorithm, Binding, Capabilities, Device, Error, ErrorKind, KeyFamily, KeySpec, KeyType,
     LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes, Usages,
 };
 
+use crate::attest;
 use crate::health::Health;
 use crate::loaded::SoftKey;
 use crate::memory::{Depth, wiping_stack};
@@ -178,7 +180,7 @@ impl SoftDevice {
         root: impl FnOnce(&dyn Provider) -> Result<Root>,
     ) -> Result<Self> {
         self_test::run(provider)?;
-        let capabilities = provider.capabilities();
+        let capabilities = provider.capabilities().with_attestation();
         let core = Core {
             provider,
             capabilities: if approved_only {
@@ -262,6 +264,28 @@ impl Device for SoftDevice {
             let (spec, material) = self.core.unseal(sealed, old)?;
             let spec = spec.without_usages(without)?;
             self.core.seal(&spec, new, material.expose())
+        })
+    }
+
+    async fn attest(
+        &self,
+        sealed: &SealedKey,
+        binding: &Binding,
+        request: &AttestRequest,
+    ) -> Result<Evidence> {
+        self.core.health.check()?;
+        let (spec, material) = wiping_stack(Depth::Usual, || self.core.unseal(sealed, binding))?;
+        self.core.capabilities.check(spec.key_type, None)?;
+        let provider = self.core.provider;
+        let parsed = wiping_stack(provider.depth(spec.key_type), || {
+            provider.parse(spec.key_type, spec.usages, material.expose())
+        })?;
+        wiping_stack(Depth::Usual, || {
+            let attester = self
+                .core
+                .root
+                .with_domain_key(|domain_key| attest::attestation_key(provider, domain_key))?;
+            attest::attest(&*attester, spec, parsed.public(), binding, request)
         })
     }
 

@@ -71,6 +71,7 @@
     expect(dead_code, reason = "a crate without a provider has no device")
 )]
 
+mod attest;
 mod device;
 mod error;
 mod health;

@@ -41,7 +41,8 @@ pub(crate) fn read(tpm: &mut Tpm) -> Result<Capabilities, Failure> {
         .with_key_types(key_types)
         .with_algorithms(offered)
         .with_boot_states()
-        .import_only())
+        .import_only()
+        .with_attestation())
 }
 
 /// The mode of a cipher.

@@ -38,6 +38,8 @@ pub(crate) struct Command<'a> {
     pub(crate) auth: Option<&'a [u8]>,
     /// The registers of the policy by which the first handle is used, if it is tied to a boot state.
     pub(crate) boot_state: Option<PcrSelection>,
+    /// Whether the second handle needs authorization as well, by an empty password.
+    pub(crate) second_auth: bool,
     pub(crate) parameters: Writer,
     /// Whether the first parameter, a `TPM2B`, goes encrypted.
     pub(crate) secret_in: bool,
@@ -54,6 +56,7 @@ impl<'a> Command<'a> {
             handles: Vec::new(),
             auth: None,
             boot_state: None,
+            second_auth: false,
             parameters: Writer::new(),
             secret_in: false,
             secret_out: false,
@@ -76,6 +79,12 @@ impl<'a> Command<'a> {
     pub(crate) fn in_boot_state(mut self, registers: Option<PcrSelection>) -> Self {
         self.boot_state = registers;
         self
+    }
+
+    /// A second handle that needs authorization, whose value is empty. The session's HMAC covers its name.
+    pub(crate) fn with_empty_password(mut self, entity: Entity) -> Self {
+        self.second_auth = true;
+        self.handle(entity)
     }
 
     pub(crate) fn parameters(mut self, write: impl FnOnce(&mut Writer)) -> Self {

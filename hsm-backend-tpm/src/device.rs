@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use hsm_core::attestation::{AttestRequest, Evidence};
 use hsm_core::{
     Binding, Capabilities, Device, KeySpec, LoadedKey, NewKey, Result, SealedKey, SecretBytes,
     Usages,
 };
 
+use crate::attest;
 use crate::capability;
 use crate::counter::TpmCounter;
 use crate::failure::failed;
@@ -167,6 +169,18 @@ impl Device for TpmDevice {
             auth,
         };
         resealed.seal()
+    }
+
+    async fn attest(
+        &self,
+        sealed: &SealedKey,
+        binding: &Binding,
+        request: &AttestRequest,
+    ) -> Result<Evidence> {
+        let key = self.core.load(sealed, binding).await?;
+        let (binding, request) = (*binding, request.clone());
+        key.run(move |tpm, key| attest::attest(tpm, key, &binding, &request))
+            .await
     }
 
     async fn random(&self, out: &mut [u8]) -> Result<()> {

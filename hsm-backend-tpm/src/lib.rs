@@ -31,6 +31,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
 mod boot_state;
 mod capability;
 mod command;

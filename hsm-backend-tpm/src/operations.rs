@@ -150,7 +150,7 @@ fn using<'a>(code: TpmCc, entity: Entity, key: &'a Key) -> Command<'a> {
 }
 
 /// The handle of a key, which is loaded if it must be.
-fn loaded(tpm: &mut Tpm, key: &Key) -> Result<Entity, Failure> {
+pub(crate) fn loaded(tpm: &mut Tpm, key: &Key) -> Result<Entity, Failure> {
     let name = key.blob.name();
     if let Some(handle) = tpm.slots.find(key.number) {
         return Ok(Entity::object(handle, &name));

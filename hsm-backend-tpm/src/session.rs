@@ -114,6 +114,13 @@ impl Session {
             .sized(&self.nonce_caller)
             .u8(attributes)
             .sized(&mac.finalize().into_bytes());
+        if command.second_auth {
+            authorization
+                .u32(TpmRh::Pw.value())
+                .sized(&[])
+                .u8(TpmaSession::CONTINUE_SESSION.bits())
+                .sized(&[]);
+        }
         command.frame(authorization.as_slice())
     }
 
@@ -129,6 +136,11 @@ impl Session {
         let nonce_tpm = reader.sized()?.to_vec();
         let attributes = reader.u8()?;
         let mac = reader.sized()?;
+        if command.second_auth {
+            reader.sized()?;
+            reader.u8()?;
+            reader.sized()?;
+        }
         reader.end()?;
         let key = self.hmac_key(command.auth);
         let digest = Sha256::new()

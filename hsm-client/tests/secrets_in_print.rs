@@ -192,9 +192,9 @@ const NO_SECRETS: &[&str] = &[
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "backend-soft protector::ProtectorKind",
-    "client auth::Challenge",
     "client acceptor::Acceptor",
     "client acceptor::Connector",
+    "client auth::Challenge",
     "client authority::CertificateAuthority",
     "client cache::CacheLimits",
     "client clock::SystemClock",
@@ -212,7 +212,6 @@ const NO_SECRETS: &[&str] = &[
     "client signer::VersionSigner",
     "client signer::VersionVerifier",
     "client signing_key::SigningKey",
-    // Its keys are looked for in `tls/resumption.rs`.
     "client tickets::Tickets",
     "client url::Address",
     "client url::TpmAddress",
@@ -288,6 +287,7 @@ const NO_SECRETS: &[&str] = &[
     "store audit_log::AuditLog",
     "store embedded::EmbeddedStore",
     "store segment::StreamFiles",
+    // Its keys are looked for in `tls/resumption.rs`.
 ];
 
 fn values(printed: &mut Printed) -> Result<()> {

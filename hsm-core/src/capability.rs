@@ -22,6 +22,7 @@ pub struct Capabilities {
     approved_only: bool,
     boot_states: bool,
     import_only: bool,
+    attestation: bool,
 }
 
 impl Capabilities {
@@ -35,6 +36,7 @@ impl Capabilities {
             approved_only: false,
             boot_states: false,
             import_only: false,
+            attestation: false,
         }
     }
 
@@ -63,6 +65,13 @@ impl Capabilities {
     #[must_use]
     pub fn import_only(mut self) -> Self {
         self.import_only = true;
+        self
+    }
+
+    /// Says that the device makes key reports.
+    #[must_use]
+    pub fn with_attestation(mut self) -> Self {
+        self.attestation = true;
         self
     }
 
@@ -97,6 +106,12 @@ impl Capabilities {
     #[must_use]
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
+    }
+
+    /// Whether the device makes key reports ([`Device::attest`](crate::Device::attest)).
+    #[must_use]
+    pub fn supports_attestation(&self) -> bool {
+        self.attestation
     }
 
     /// Whether the device can make keys of `key_type`.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::algorithm::{Algorithm, Hash, Operation};
+use crate::attestation::{AttestRequest, Evidence};
 use crate::capability::Capabilities;
 use crate::error::{Error, ErrorKind, Result, invalid};
 use crate::key::{Binding, KeySpec, PublicKey, SealedKey, Usages};
@@ -70,6 +71,27 @@ pub trait Device: Debug + Send + Sync {
         without: Usages,
     ) -> Result<SealedKey>;
 
+    /// States what a sealed key is, signed for whoever chose the nonce: a key report (`docs/key_report.md`).
+    ///
+    /// The key is opened for it, so one that does not load is not stated: [`Damaged`](crate::ErrorKind::Damaged). A device that
+    /// makes reports says so in its [`capabilities`](Device::capabilities). One without PCRs leaves out the quote. A wrapper
+    /// decides this method as well: it must not answer for what it wraps.
+    async fn attest(
+        &self,
+        sealed: &SealedKey,
+        binding: &Binding,
+        request: &AttestRequest,
+    ) -> Result<Evidence> {
+        _ = (sealed, binding, request);
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the {} device makes no key reports",
+                self.capabilities().device()
+            ),
+        ))
+    }
+
     /// Fills `out` from the device's random bit generator (NIST SP 800-90A).
     async fn random(&self, out: &mut [u8]) -> Result<()>;
 
@@ -119,6 +141,15 @@ macro_rules! implement_through {
                 without: Usages,
             ) -> Result<SealedKey> {
                 (**self).reseal(sealed, old, new, without).await
+            }
+
+            async fn attest(
+                &self,
+                sealed: &SealedKey,
+                binding: &Binding,
+                request: &AttestRequest,
+            ) -> Result<Evidence> {
+                (**self).attest(sealed, binding, request).await
             }
 
             async fn random(&self, out: &mut [u8]) -> Result<()> {

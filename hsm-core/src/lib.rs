@@ -35,6 +35,7 @@
 //! | wrap or replace the engine | [`Service`], [`Session`], [`Request`], [`Response`] |
 //! | enforce | [`Engine`], [`policy::authorize`], [`lifecycle::State`], [`Attributes`] |
 //! | record and verify | [`audit`] |
+//! | prove where a key lives | [`attestation`], [`Device::attest`] |
 //! | understand a failure | [`Error`], [`ErrorKind`], [`limits`] |
 //!
 //! The crate has no sockets, no files, no wall clock and no `unsafe`.
@@ -42,6 +43,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod algorithm;
+pub mod attestation;
 pub mod audit;
 mod capability;
 mod clock;

@@ -39,6 +39,21 @@ pub const KEY_MATERIAL_LEN_MAX: usize = 8 << 10;
 /// Largest public key in any encoding, in bytes: 4 KiB.
 pub const PUBLIC_KEY_LEN_MAX: usize = 4 << 10;
 
+/// Shortest nonce of an attestation, in bytes. RFC 9711: 8.
+pub const ATTESTATION_NONCE_LEN_MIN: usize = 8;
+
+/// Longest nonce of an attestation, in bytes. RFC 9711: 64.
+pub const ATTESTATION_NONCE_LEN_MAX: usize = 64;
+
+/// Largest key report, in bytes: 16 KiB (one of a TPM with its endorsement certificates is 3 to 6 KiB).
+pub const KEY_REPORT_LEN_MAX: usize = 16 << 10;
+
+/// Most certificates in a key report.
+pub const REPORT_CERTIFICATES_MAX: usize = 4;
+
+/// How many platform configuration registers a TPM has in a bank (PC Client Platform TPM Profile).
+pub const PCRS_MAX: usize = 24;
+
 /// Most tags on one key version. Key Vault: 15.
 pub const TAGS_MAX: usize = 15;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// What each crate may use: itself, and in its tests.
-const ARROWS: [(&str, &[&str], &[&str]); 9] = [
+const ARROWS: [(&str, &[&str], &[&str]); 10] = [
     ("hsm-core", &[], &[]),
     ("hsm-store", &["hsm-core"], &["hsm-testkit"]),
     ("hsm-backend-soft", &["hsm-core"], &["hsm-testkit"]),
@@ -15,6 +15,11 @@ const ARROWS: [(&str, &[&str], &[&str]); 9] = [
         "hsm-backend-tpm",
         &["hsm-core"],
         &["hsm-backend-soft", "hsm-testkit"],
+    ),
+    (
+        "hsm-attestation",
+        &["hsm-core"],
+        &["hsm-backend-soft", "hsm-backend-tpm", "hsm-testkit"],
     ),
     (
         "hsm-testkit",

@@ -1,6 +1,7 @@
 //! The cases of the [`Device`] and [`LoadedKey`] contracts, one file for each kind of promise.
 
 mod agreement;
+mod attestation;
 mod derivation;
 mod encapsulation;
 mod encryption;
@@ -13,6 +14,7 @@ mod transport;
 mod wrapping;
 
 pub use agreement::*;
+pub use attestation::*;
 pub use derivation::*;
 pub use encapsulation::*;
 pub use encryption::*;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hsm_core::attestation::{AttestRequest, Evidence};
 use hsm_core::{
     Algorithm, Binding, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Device,
     Encapsulated, ErrorKind, KeySpec, LoadedKey, NewKey, PublicKey, Result, SealedKey, SecretBytes,
@@ -85,6 +86,15 @@ impl<D: Device> Device for FaultyDevice<D> {
         without: Usages,
     ) -> Result<SealedKey> {
         strike(&self.calls, self.device.reseal(sealed, old, new, without)).await
+    }
+
+    async fn attest(
+        &self,
+        sealed: &SealedKey,
+        binding: &Binding,
+        request: &AttestRequest,
+    ) -> Result<Evidence> {
+        strike(&self.calls, self.device.attest(sealed, binding, request)).await
     }
 
     async fn random(&self, out: &mut [u8]) -> Result<()> {
@@ -273,6 +283,12 @@ impl Garble for Encapsulated {
 impl Garble for SealedKey {
     fn garbled(self, at: usize) -> Result<Self> {
         Self::new(self.as_bytes().to_vec().garbled(at)?)
+    }
+}
+
+impl Garble for Evidence {
+    fn garbled(self, at: usize) -> Result<Self> {
+        Self::from_bytes(self.as_bytes().to_vec().garbled(at)?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use hsm_backend_soft::SoftDevice;
+use hsm_core::attestation::{AttestRequest, Evidence};
 use hsm_core::{
     Algorithm, Binding, Capabilities, Ciphertext, CiphertextRef, DeriveParameters, Device,
     Encapsulated, Error, ErrorKind, KeySpec, KeyType, LoadedKey, NewKey, PublicKey, Result,
@@ -20,6 +21,12 @@ const SLOTS: usize = 64;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flaw {
     None,
+    /// States keys that do not load.
+    AttestsAnything,
+    /// States every key for the nonce that was first asked with.
+    AttestsTheFirstNonce,
+    /// States another key, which may do more.
+    AttestsTooMuch,
     /// Opens a sealed key with anything after it.
     AcceptsTails,
     /// Makes a slow key on the thread that polls.
@@ -59,6 +66,15 @@ enum Flaw {
 super::caught! { cases(Flaw):
     tails_of_sealed_keys: AcceptsTails by [
         "what_is_no_sealed_key_does_not_load": "a key loads only unaltered",
+    ],
+    reports_of_anything: AttestsAnything by [
+        "what_does_not_load_is_not_reported": "a key that does not load is not stated",
+    ],
+    reports_of_too_much: AttestsTooMuch by [
+        "reports_state_the_key": "a key report states the key that was asked about",
+    ],
+    reports_for_another_nonce: AttestsTheFirstNonce by [
+        "reports_are_for_their_nonce": "a key report has the nonce that was asked with",
     ],
     blocking: BlocksItsPoller by [
         "slow_calls_do_not_block_their_poller": "a call that takes long does not block the thread that polls it",
@@ -123,6 +139,7 @@ struct BrokenDevice {
     device: SoftDevice,
     capabilities: Capabilities,
     loaded: AtomicUsize,
+    attested: Mutex<Option<AttestRequest>>,
     printed: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -147,12 +164,14 @@ impl BrokenDevice {
         });
         let capabilities = Capabilities::new("broken")
             .with_algorithms(algorithms)
-            .with_key_types(key_types);
+            .with_key_types(key_types)
+            .with_attestation();
         Self {
             flaw,
             device,
             capabilities,
             loaded: AtomicUsize::new(0),
+            attested: Mutex::default(),
             printed: Mutex::default(),
         }
     }
@@ -250,6 +269,33 @@ impl Device for BrokenDevice {
             return self.device.reseal(sealed, &old, &new, Usages::NONE).await;
         }
         Ok(resealed)
+    }
+
+    async fn attest(
+        &self,
+        sealed: &SealedKey,
+        binding: &Binding,
+        request: &AttestRequest,
+    ) -> Result<Evidence> {
+        let binding = self.binding(binding);
+        let first = self.attested.lock().get_or_insert(request.clone()).clone();
+        let request = match self.flaw {
+            Flaw::AttestsTheFirstNonce => &first,
+            _ => request,
+        };
+        let spec = KeySpec::new(KeyType::EcP256, Usages::of(&[Usage::Sign, Usage::Verify]))?;
+        let attested = self.device.attest(sealed, &binding, request).await;
+        match (self.flaw, attested) {
+            (Flaw::AttestsAnything, Err(error)) if error.kind() == ErrorKind::Damaged => {
+                let other = self.device.generate(&spec, &binding).await?;
+                self.device.attest(&other.sealed, &binding, request).await
+            }
+            (Flaw::AttestsTooMuch, Ok(_)) => {
+                let other = self.device.generate(&spec, &binding).await?;
+                self.device.attest(&other.sealed, &binding, request).await
+            }
+            (_, attested) => attested,
+        }
     }
 
     async fn random(&self, out: &mut [u8]) -> Result<()> {

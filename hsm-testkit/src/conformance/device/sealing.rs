@@ -1,5 +1,6 @@
 //! Sealed keys: whole, under their binding, or not at all; and nothing after zeroizing.
 
+use hsm_core::attestation::{AttestRequest, Nonce};
 use hsm_core::{
     Algorithm, DeriveParameters, Device, ErrorKind, KeySpec, KeyType, Operation, SealedKey,
     SecretBytes, SignInput, Usage, Usages,
@@ -241,6 +242,11 @@ pub async fn nothing_works_after_zeroize<D: Device>(make: impl Fn() -> D) {
             &clause,
         );
         fails(device.load(sealed, &key.binding).await, &kinds, &clause);
+        if device.capabilities().supports_attestation() {
+            let request = AttestRequest::new(ok(Nonce::new([1; 8]), "a nonce"));
+            let attested = device.attest(sealed, &key.binding, &request).await;
+            fails(attested, &kinds, &clause);
+        }
         let resealed = device
             .reseal(sealed, &key.binding, &binding("new"), Usages::NONE)
             .await;
