@@ -33,12 +33,14 @@
 //! | make keys | [`Session::create`], [`CreateKey`], [`kinds`] |
 //! | use keys | [`Key`], or [`AnyKey`] where the type is known only at run time |
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
+//! | prove where a key lives | [`Key::attest`], [`attestation`] |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod attestation;
 pub mod audit;
 pub mod blocking;
 mod clock;

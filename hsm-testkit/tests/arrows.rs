@@ -25,7 +25,13 @@ const ARROWS: [(&str, &[&str], &[&str]); 10] = [
     ("hsm-wire", &["hsm-core"], &["hsm-testkit"]),
     (
         "hsm-client",
-        &["hsm-core", "hsm-store", "hsm-backend-soft", "hsm-wire"],
+        &[
+            "hsm-attestation",
+            "hsm-core",
+            "hsm-store",
+            "hsm-backend-soft",
+            "hsm-wire",
+        ],
         &["hsm-testkit"],
     ),
     (
