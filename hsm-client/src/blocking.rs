@@ -21,6 +21,7 @@
 
 use std::future::IntoFuture;
 
+use hsm_core::attestation::{Evidence, Nonce, Pcrs};
 use hsm_core::audit::{Frame, StreamId};
 use hsm_core::key::typed::{
     Aead, Agreement, Authenticating, Derivation, Encapsulating, Encrypting, KeyKind, Signing,
@@ -350,6 +351,8 @@ impl<A> Clone for Key<A> {
 
 impl<A> Key<A> {
     forward! { crate::Key;
+        attest(nonce: &Nonce) -> Result<Evidence>;
+        attest_with_pcrs(nonce: &Nonce, pcrs: Pcrs) -> Result<Evidence>;
         info() -> Result<KeyInfo>;
         public_key() -> Result<PublicKey>;
         versions(page: PageRequest) -> Result<Page<KeyInfo>>;

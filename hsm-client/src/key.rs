@@ -6,6 +6,7 @@ mod made;
 use std::fmt;
 use std::marker::PhantomData;
 
+use hsm_core::attestation::{Evidence, Nonce, Pcrs};
 use hsm_core::key::typed::{
     Aead, Agreement, Authenticating, Derivation, Encapsulating, Encrypting, KeyKind, Signing,
     SigningDigests, Transport, Wrapping,
@@ -127,6 +128,33 @@ impl<A> Key<A> {
     pub async fn info(&self) -> Result<KeyInfo> {
         let key = self.key.clone();
         self.session.key_info(Request::GetKey { key }).await
+    }
+
+    /// What the device states about the key, signed for whoever chose `nonce`: a key report, for the crate `hsm-attestation` to
+    /// verify.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if the device makes no key reports.
+    pub async fn attest(&self, nonce: &Nonce) -> Result<Evidence> {
+        self.attest_with_pcrs(nonce, Pcrs::NONE).await
+    }
+
+    /// As [`attest`](Self::attest), with a quote of these registers if the device is a TPM.
+    ///
+    /// # Errors
+    ///
+    /// As [`attest`](Self::attest).
+    pub async fn attest_with_pcrs(&self, nonce: &Nonce, pcrs: Pcrs) -> Result<Evidence> {
+        let request = Request::AttestKey {
+            key: self.key.clone(),
+            nonce: nonce.clone(),
+            pcrs,
+        };
+        match self.session.call(request).await? {
+            Response::Evidence { evidence, .. } => Ok(evidence),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// The public half, to give to those who verify or wrap.

@@ -42,12 +42,14 @@
 //! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | serve TLS with a key of the HSM | `tls`, with the feature `rustls` |
 //! | stay logged in for longer than a session lasts | [`Hsm::stay_logged_in`] |
+//! | prove where a key lives | [`Key::attest`], `attestation` |
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod attestation;
 pub mod audit;
 pub mod blocking;
 mod clock;

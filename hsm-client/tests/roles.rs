@@ -15,6 +15,7 @@ use hsm_client::{
     Principal, PublicKey, Result, RoleAssignment, RoleDefinition, RoleId, Scope, SecretBytes,
     Settings, SettingsUpdate, SignInput, Timestamp, Usage, Usages, UserUpdate,
 };
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::audit::{RequestId, StreamId};
 use hsm_core::policy::{Grants, authorize};
 use hsm_core::{
@@ -101,6 +102,7 @@ const CASES: &[Case] = cases! {
     };
     ExportKey, Key, NOBODY, |_m, key| Request::ExportKey { key: reference(key), wrapping: reference(key), algorithm: Algorithm::A256Kwp };
     GetKey, Key, READERS, |_m, key| Request::GetKey { key: reference(key) };
+    AttestKey, Key, READERS, |_m, key| Request::AttestKey { key: reference(key), nonce: Nonce::new([7; 8]).unwrap(), pcrs: Pcrs::NONE };
     ListKeys, Keys, READERS, |_m, _key| Request::ListKeys { page: PageRequest::default() };
     ListVersions, Key, READERS, |_m, key| Request::ListVersions { name: name(key), page: PageRequest::default() };
     UpdateKey, Key, USERS, |_m, key| Request::UpdateKey { key: reference(key), update: AttributesUpdate::new() };

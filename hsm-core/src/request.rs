@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::algorithm::Algorithm;
+use crate::attestation::{Evidence, Nonce, Pcrs};
 use crate::audit::{Frame, StreamId};
 use crate::clock::Timestamp;
 use crate::device::{Ciphertext, CiphertextRef, Encapsulated, SignInput, WrappedFormat};
@@ -55,6 +56,12 @@ pub enum Request<'a> {
     },
     /// Reads a key version.
     GetKey { key: KeyRef },
+    /// States what a key version is, signed by the device for whoever chose the nonce.
+    AttestKey {
+        key: KeyRef,
+        nonce: Nonce,
+        pcrs: Pcrs,
+    },
     /// Lists the current versions of all keys, by name.
     ListKeys { page: PageRequest },
     /// Lists the versions of a key, oldest first.
@@ -563,6 +570,13 @@ pub enum Response {
         /// The version that made it.
         version: VersionId,
     },
+    /// To [`Request::AttestKey`].
+    Evidence {
+        /// The key report.
+        evidence: Evidence,
+        /// The version that it states.
+        version: VersionId,
+    },
     /// To [`Request::Encrypt`].
     Ciphertext {
         /// Ciphertext, IV and tag.
@@ -625,6 +639,7 @@ impl Request<'_> {
             Self::ImportKey { .. } | Self::ImportWrappedKey { .. } => DataAction::KeyImport,
             Self::ExportKey { .. } => DataAction::KeyExport,
             Self::GetKey { .. }
+            | Self::AttestKey { .. }
             | Self::ListKeys { .. }
             | Self::ListVersions { .. }
             | Self::GetRotationPolicy { .. } => DataAction::KeyRead,
@@ -685,6 +700,7 @@ impl Request<'_> {
             | Self::PurgeKey { name } => Some(name),
             Self::ExportKey { key, .. }
             | Self::GetKey { key }
+            | Self::AttestKey { key, .. }
             | Self::UpdateKey { key, .. }
             | Self::Sign { key, .. }
             | Self::Verify { key, .. }

@@ -34,6 +34,7 @@ const ARROWS: [(&str, &[&str], &[&str]); 10] = [
             "hsm-store",
             "hsm-backend-soft",
             "hsm-backend-tpm",
+            "hsm-attestation",
             "hsm-wire",
         ],
         &["hsm-testkit"],

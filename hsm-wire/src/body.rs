@@ -37,6 +37,11 @@ pub(crate) fn request<'b>(route: &R, body: &[u8], buffers: &'b mut Buffers) -> R
         R::SetRotationPolicy { name } => key::read_rotation_policy(name, body),
         R::RestoreKey {} => key::read_restore(body, buffers),
         R::GetKey { key } => Ok(Request::GetKey { key: key.clone() }),
+        R::AttestKey { key, nonce, pcrs } => Ok(Request::AttestKey {
+            key: key.clone(),
+            nonce: nonce.clone(),
+            pcrs: *pcrs,
+        }),
         R::ListKeys { page } => Ok(Request::ListKeys { page: page.clone() }),
         R::ListVersions { name, page } => Ok(Request::ListVersions {
             name: name.clone(),
@@ -148,6 +153,9 @@ pub(crate) fn reply(route: &R, result: Result<Response>, base: &str) -> Reply {
         (_, Response::Signature { bytes, version }) => {
             crypto::result(route, Some(version), &bytes, base)
         }
+        (_, Response::Evidence { evidence, version }) => {
+            crypto::result(route, Some(version), evidence.as_bytes(), base)
+        }
         (_, Response::Wrapped { bytes, version }) => {
             crypto::result(route, Some(version), &bytes, base)
         }
@@ -252,6 +260,7 @@ pub(crate) fn response(route: &R, body: &[u8]) -> Result<Response> {
             key::read_rotation_policy_reply(body)
         }
         R::BackupKey { .. } => crypto::read_backup(body),
+        R::AttestKey { .. } => crypto::read_evidence(body),
         R::Sign { .. } | R::Mac { .. } => crypto::read_signature(body),
         R::Wrap { .. } | R::ExportKey { .. } => crypto::read_wrapped(body),
         R::Verify { .. } | R::VerifyMac { .. } => crypto::read_verified(body),

@@ -138,6 +138,14 @@ fn parameters(endpoint: &Endpoint, path: &str) -> Vec<Value> {
             let filters = json!({"type": "string", "enum": ["atScope()", "atScopeAndBelow()"]});
             query("$filter", false, filters);
         }
+        "attestation" => {
+            query(
+                "nonce",
+                true,
+                json!({"type": "string", "format": "base64url"}),
+            );
+            query("pcrs", false, json!({"type": "string"}));
+        }
         "read_audit" => {
             query("from", false, number.clone());
             query("limit", false, number);
@@ -336,10 +344,9 @@ fn answer(operation: &str) -> (&'static str, Option<Value>) {
             "200",
             Some(object(&["value"], json!({"value": {"type": "boolean"}}))),
         ),
-        "sign" | "mac" | "wrap_key" | "unwrap_key" | "decrypt" | "backup_key" | "random"
-        | "agree" | "derive" | "encapsulate" | "decapsulate" | "export_key" | "encrypt" => {
-            ("200", Some(binary()))
-        }
+        "attestation" | "sign" | "mac" | "wrap_key" | "unwrap_key" | "decrypt" | "backup_key"
+        | "random" | "agree" | "derive" | "encapsulate" | "decapsulate" | "export_key"
+        | "encrypt" => ("200", Some(binary())),
         "put_role_definition" => ("201", Some(reference("RoleDefinition"))),
         "get_role_definition" | "delete_role_definition" => {
             ("200", Some(reference("RoleDefinition")))

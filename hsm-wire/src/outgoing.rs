@@ -1,5 +1,6 @@
 //! [`Outgoing`]: the client's half of requests.
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use hsm_core::limits::DATA_LEN_MAX;
 use hsm_core::policy::Scope;
 use hsm_core::{Algorithm, Error, ErrorKind, KeyRef, Operation, Request, Result, SignInput};
@@ -87,6 +88,14 @@ fn route_and_body(request: &Request<'_>) -> Result<(R, Body)> {
             key::export(wrapping, *algorithm),
         ),
         Request::GetKey { key } => (R::GetKey { key: key.clone() }, none()),
+        Request::AttestKey { key, nonce, pcrs } => (
+            R::AttestKey {
+                key: key.clone(),
+                nonce: nonce.clone(),
+                pcrs: *pcrs,
+            },
+            none(),
+        ),
         Request::ListKeys { page } => (R::ListKeys { page: page.clone() }, none()),
         Request::ListVersions { name, page } => (
             R::ListVersions {
@@ -403,6 +412,13 @@ fn target(route: &R) -> Result<String> {
             assigned_at: Some(Scope::Global),
             ..
         } => target += "&$filter=atScope()",
+        R::AttestKey { nonce, pcrs, .. } => {
+            let nonce = Base64UrlUnpadded::encode_string(nonce.as_bytes());
+            target += &format!("&nonce={nonce}");
+            if !pcrs.is_empty() {
+                target += &format!("&pcrs={pcrs}");
+            }
+        }
         R::ReadAudit { from, limit, .. } => target += &format!("from={from}&limit={limit}"),
         _ => {}
     }
@@ -441,7 +457,8 @@ fn path(route: &R) -> Result<String> {
         | R::Agree { key }
         | R::Derive { key }
         | R::Encapsulate { key }
-        | R::Decapsulate { key } => of_key(key),
+        | R::Decapsulate { key }
+        | R::AttestKey { key, .. } => of_key(key),
         R::CreateKey { name }
         | R::RotateKey { name }
         | R::BackupKey { name }

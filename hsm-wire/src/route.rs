@@ -4,6 +4,7 @@ mod path;
 
 use std::sync::LazyLock;
 
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::audit::StreamId;
 use hsm_core::policy::{RoleId, Scope};
 use hsm_core::{KeyName, KeyRef, PageRequest, Principal, TokenName};
@@ -145,6 +146,8 @@ engine_routes! {
     SetRotationPolicy { name: KeyName } = "set_rotation_policy", "PUT" "/keys/{name}/rotationpolicy";
     /// Reads a key version.
     GetKey { key: KeyRef } = "get_key", "GET" "/keys/{name}/{version}" or "/keys/{name}";
+    /// States what a key version is, for the nonce of whoever asks.
+    AttestKey { key: KeyRef, nonce: Nonce, pcrs: Pcrs } = "attestation", "GET" "/keys/{name}/{version}/attestation" or "/keys/{name}/attestation";
     /// Changes attributes of a key version.
     UpdateKey { key: KeyRef } = "update_key", "PATCH" "/keys/{name}/{version}" or "/keys/{name}";
     /// Encrypts.
@@ -276,7 +279,6 @@ const fn not_yet(
 }
 
 const RELEASE: &str = "the release of keys to attested environments";
-const ATTESTATION: &str = "the attestation of keys";
 const SECURE_WRAP: &str = "secure wrapping";
 const SECURITY_DOMAIN: &str = "the download and upload of the security domain";
 const FULL_BACKUP: &str = "the backup of a whole partition";
@@ -298,7 +300,6 @@ const OTHER_ROWS: &[Endpoint] = &[
     server("health", "GET", "/healthz", ServerRoute::Health),
     server("ready", "GET", "/readyz", ServerRoute::Ready),
     not_yet("release_key", "POST", "/keys/{name}/{version}/release", &["/keys/{name}/release"], RELEASE),
-    not_yet("attestation", "GET", "/keys/{name}/{version}/attestation", &["/keys/{name}/attestation"], ATTESTATION),
     not_yet("secure_wrap_key", "POST", "/keys/{name}/{version}/securewrapkey", &["/keys/{name}/securewrapkey"], SECURE_WRAP),
     not_yet("secure_unwrap_key", "POST", "/keys/{name}/{version}/secureunwrapkey", &["/keys/{name}/secureunwrapkey"], SECURE_WRAP),
     not_yet("backup", "POST", "/backup", &["/prebackup"], FULL_BACKUP),

@@ -1,6 +1,7 @@
 //! Whatever one end writes, the other end reads back: every request and every answer, with every field.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use hsm_core::attestation::{Evidence, Nonce, Pcrs};
 use hsm_core::audit::{Chain, Entry, Frame, StreamId, split_frame};
 use hsm_core::key::Jwk;
 use hsm_core::lifecycle::{Event, State};
@@ -58,6 +59,14 @@ struct Pool {
 }
 
 impl Pool {
+    fn nonce(&self) -> Nonce {
+        Nonce::new(self.version.to_string()).unwrap()
+    }
+
+    fn pcrs(&self) -> Pcrs {
+        [Pcrs::NONE, Pcrs::of(&[0, 7, 23]).unwrap()][self.choice % 2]
+    }
+
     fn input(&self) -> SignInput<'_> {
         match self.signs.hash() {
             Some(_) => SignInput::Digest(&self.bytes[0]),
@@ -208,7 +217,9 @@ say_debug!(
     Timestamp,
     StreamId,
     SettingsUpdate,
-    WrappedFormat
+    WrappedFormat,
+    Nonce,
+    Pcrs
 );
 
 impl Say for SecretBytes {
@@ -271,6 +282,9 @@ requests! { p;
     } => p.key_info();
     ExportKey { key: p.key.clone(), wrapping: p.wrapping.clone(), algorithm: p.any } => p.wrapped();
     GetKey { key: p.key.clone() } => p.key_info();
+    AttestKey { key: p.key.clone(), nonce: p.nonce(), pcrs: p.pcrs() } => Response::Evidence {
+        evidence: Evidence::from_bytes(p.bytes[0].clone()).unwrap(), version: p.version
+    };
     ListKeys { page: p.page.clone() } => Response::Keys(p.page(p.infos.clone()));
     ListVersions { name: p.name.clone(), page: p.page.clone() } => {
         // All of one key.
@@ -368,6 +382,7 @@ fn say_answer(response: &Response) -> String {
             encapsulated.secret.say(),
             encapsulated.ciphertext
         ),
+        Response::Evidence { evidence, version } => format!("{:?} {version}", evidence.as_bytes()),
         Response::Partition(info) => format!("{info:?} {:?}", info.audit_key.as_raw()),
         other => format!("{other:?}"),
     }

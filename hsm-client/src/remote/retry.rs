@@ -61,6 +61,7 @@ impl Repeat {
     pub(super) fn of(request: &Request<'_>) -> Self {
         match request {
             Request::GetKey { .. }
+            | Request::AttestKey { .. }
             | Request::ListKeys { .. }
             | Request::ListVersions { .. }
             | Request::GetRotationPolicy { .. }

@@ -127,6 +127,9 @@ impl Engine {
                 algorithm,
             } => self.export_key(asked, &key, &wrapping, algorithm).await,
             Request::GetKey { key } => self.get_key(permit, &key).await,
+            Request::AttestKey { key, nonce, pcrs } => {
+                self.attest_key(permit, &key, nonce, pcrs).await
+            }
             Request::ListKeys { page } => self.list_keys(permit, Space::Keys, page).await,
             Request::ListDeletedKeys { page } => {
                 self.list_keys(permit, Space::DeletedKeys, page).await

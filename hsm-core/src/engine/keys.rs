@@ -8,6 +8,7 @@ use super::session::{Asked, Done};
 use super::settings;
 use super::tree::{Changes, Records, damaged};
 use crate::algorithm::Algorithm;
+use crate::attestation::{AttestRequest, Nonce, Pcrs};
 use crate::clock::Timestamp;
 use crate::device::{NewKey, WrappedFormat};
 use crate::error::{Error, ErrorKind, Result, limit};
@@ -161,6 +162,30 @@ impl Engine {
             })
             .await?;
         Ok(Done::read(Response::Key(Box::new(info))))
+    }
+
+    pub(super) async fn attest_key(
+        &self,
+        _permit: &Permit,
+        key: &KeyRef,
+        nonce: Nonce,
+        pcrs: Pcrs,
+    ) -> Result<Done> {
+        let (version, record) = self
+            .view(|view| {
+                let version = pick(&key_record(view, &key.name)?, key)?;
+                Ok((version, version_record(view, &key.name, version)?))
+            })
+            .await?;
+        let binding = record.attributes.binding(&key.name, version)?;
+        let label = KeyRef::version(key.name.clone(), version);
+        let request = AttestRequest::new(nonce).with_pcrs(pcrs).with_label(label);
+        let evidence = self
+            .0
+            .device
+            .attest(&record.sealed, &binding, &request)
+            .await?;
+        Ok(Done::read(Response::Evidence { evidence, version }))
     }
 
     pub(super) async fn get_deleted_key(&self, _permit: &Permit, name: &KeyName) -> Result<Done> {

@@ -375,10 +375,10 @@ def release_key_is_not_there_yet():
 
 
 @operation
-def get_key_attestation_is_not_there_yet():
+def get_key_attestation_needs_a_nonce_that_the_client_does_not_send():
     name = new_name("attest")
     keys.create_rsa_key(name, size=2048)
-    refused(501, "NotImplemented", lambda: keys.get_key_attestation(name))
+    refused(400, "BadParameter", lambda: keys.get_key_attestation(name))
 
 
 @operation

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hsm_core::attestation::Evidence;
 use hsm_core::lifecycle::State;
 use hsm_core::limits::{
     KEY_BACKUP_LEN_MAX, KEY_VERSIONS_MAX, PAGE_LEN_DEFAULT, PAGE_LEN_MAX, ROTATION_RETRY,
@@ -88,6 +89,12 @@ impl World {
             Request::GetKey { key } => {
                 let (found, at) = self.version(&key)?;
                 Ok(found.info(&key.name, at))
+            }
+            Request::AttestKey { key, nonce, .. } => {
+                let (found, at) = self.version(&key)?;
+                let version = found.versions[at].id;
+                let evidence = Evidence::from_bytes(nonce.as_bytes())?;
+                Ok(Response::Evidence { evidence, version })
             }
             Request::GetDeletedKey { name } => Ok(self.deleted(&name)?.current(&name)),
             Request::ListKeys { page } => self.list(&page, false),

@@ -1,5 +1,6 @@
 //! Uses of keys: the hot path. What is read is borrowed, what is decoded goes into the caller's buffers.
 
+use hsm_core::attestation::Evidence;
 use hsm_core::key::Jwk;
 use hsm_core::limits::{AAD_LEN_MAX, DATA_LEN_MAX, DERIVE_PARAMETER_LEN_MAX};
 use hsm_core::{
@@ -429,6 +430,7 @@ fn key_of(route: &EngineRoute) -> Option<&KeyRef> {
         | R::Derive { key }
         | R::Encapsulate { key }
         | R::Decapsulate { key }
+        | R::AttestKey { key, .. }
         | R::ExportKey { key } => Some(key),
         _ => None,
     }
@@ -549,6 +551,14 @@ pub(crate) fn read_signature(body: &[u8]) -> Result<Response> {
     let answer: Answer<'_> = read::object(body)?;
     Ok(Response::Signature {
         bytes: answer.value()?,
+        version: answer.version()?,
+    })
+}
+
+pub(crate) fn read_evidence(body: &[u8]) -> Result<Response> {
+    let answer: Answer<'_> = read::object(body)?;
+    Ok(Response::Evidence {
+        evidence: Evidence::from_bytes(answer.value()?)?,
         version: answer.version()?,
     })
 }

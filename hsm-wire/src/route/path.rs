@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::audit::StreamId;
-use hsm_core::limits::{NAME_LEN_MAX, PAGE_LEN_DEFAULT};
+use hsm_core::limits::{ATTESTATION_NONCE_LEN_MAX, NAME_LEN_MAX, PAGE_LEN_DEFAULT};
 use hsm_core::policy::{RoleId, Scope};
 use hsm_core::{KeyName, KeyRef, PageRequest, Principal, TokenName};
 use percent_encoding::percent_decode_str;
 
 use super::Misrouted;
+use crate::read;
 
 /// What comes between a scope and what is asked of it.
 pub(super) const PROVIDERS: [&str; 2] = ["providers", "Microsoft.Authorization"];
@@ -159,6 +161,23 @@ impl Captured<'_> {
         number("from", self.query.from.as_deref(), 0)
     }
 
+    /// The nonce of a key report, in base64url. Key Vault's own clients send none.
+    pub(super) fn nonce(&self) -> Result<Nonce, Misrouted> {
+        let text = self.query.nonce.as_deref();
+        let text = text.ok_or_else(|| {
+            bad_parameter("`nonce` is missing: 8 to 64 random bytes in base64url, for which the report is made")
+        })?;
+        read::octets("nonce", text, ATTESTATION_NONCE_LEN_MAX)
+            .and_then(Nonce::new)
+            .map_err(|error| bad(&error))
+    }
+
+    /// The registers that are to be quoted.
+    pub(super) fn pcrs(&self) -> Result<Pcrs, Misrouted> {
+        let text = self.query.pcrs.as_deref().unwrap_or_default();
+        text.parse().map_err(|error| bad(&error))
+    }
+
     pub(super) fn limit(&self) -> Result<usize, Misrouted> {
         number("limit", self.query.limit.as_deref(), PAGE_LEN_DEFAULT)
     }
@@ -174,6 +193,8 @@ pub(super) struct Query<'q> {
     skip_token: Option<Cow<'q, str>>,
     from: Option<Cow<'q, str>>,
     limit: Option<Cow<'q, str>>,
+    nonce: Option<Cow<'q, str>>,
+    pcrs: Option<Cow<'q, str>>,
 }
 
 impl<'q> Query<'q> {
@@ -190,6 +211,8 @@ impl<'q> Query<'q> {
                 "$skiptoken" => &mut parsed.skip_token,
                 "from" => &mut parsed.from,
                 "limit" => &mut parsed.limit,
+                "nonce" => &mut parsed.nonce,
+                "pcrs" => &mut parsed.pcrs,
                 _ => continue,
             };
             if place.replace(decoded(value)?).is_some() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::policy::{ActionSet, BuiltInRole, DataAction, RoleDefinition, RoleId};
 use hsm_core::{
     Algorithm, AttributesUpdate, KeyType, PageRequest, Request, Response, SecretBytes,
@@ -39,6 +40,7 @@ answers! {
     ImportWrappedKey => Key,
     ExportKey => Wrapped,
     GetKey => Key,
+    AttestKey => Evidence,
     ListKeys => Keys,
     ListVersions => Keys,
     UpdateKey => Key,
@@ -316,6 +318,12 @@ pub async fn every_request_has_its_own_answer(make: impl AsyncFn() -> ServiceUnd
 
     let page = PageRequest::default;
     asker.ask(Request::GetKey { key: key("ec") }).await;
+    let attest = Request::AttestKey {
+        key: key("ec"),
+        nonce: ok(Nonce::new([7; 16]), "a nonce"),
+        pcrs: Pcrs::NONE,
+    };
+    asker.ask(attest).await;
     asker.ask(Request::ListKeys { page: page() }).await;
     let versions = Request::ListVersions {
         name: name("ec"),
