@@ -148,7 +148,9 @@ fn a_report_of_a_tpm_needs_nobodys_word() {
         return;
     };
     let url = format!("tpm://{}?folder=dev.hsm", tpm.address());
-    home.done(&["init", &url, "--password-file", "admin.password"]);
+    let init = ["init", &url, "--password-file", "admin.password"];
+    home.done(&[&init[..], &["--count-changes"]].concat());
+    assert!(home.path("dev.hsm/counter").exists());
     let run = |args: &[&str], user: &str| {
         let file = format!("{user}.password");
         let connect = ["--hsm", &url, "--user", user, "--password-file", &file];

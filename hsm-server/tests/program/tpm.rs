@@ -145,6 +145,11 @@ fn what_is_for_software_is_refused() {
         (&["--fips"][..], "software device"),
         (&["--key-file", "key"], "key file"),
         (&["--passphrase-file", "app.password"], "passphrase"),
+        (
+            &["--recovery-passphrase-file", "app.password"],
+            "passphrase",
+        ),
+        (&["--tpm", "/dev/tpmrm0"], "the URL names the TPM"),
     ] {
         let refusal = home.refused(2, &[&init[..], option].concat());
         assert!(refusal.contains(said), "{refusal}");
@@ -190,7 +195,7 @@ fn a_folder_that_is_sealed_opens_with_its_tpm_and_its_passphrase() {
     assert!(stderr.contains(&format!("--tpm {tpm}")), "{stderr}");
     assert!(!home.path("dev.hsm/domain.key").exists());
 
-    let status = [
+    const STATUS: [&str; 7] = [
         "status",
         "--hsm",
         "soft:dev.hsm",
@@ -199,7 +204,9 @@ fn a_folder_that_is_sealed_opens_with_its_tpm_and_its_passphrase() {
         "--password-file",
         "admin.password",
     ];
-    let with = |more: &[&str]| [&status[..], more].concat();
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&STATUS[..], more].concat()
+    }
     home.done(&with(&["--tpm", &tpm]));
     let passphrase = ["--passphrase-file", "passphrase"];
     home.done(&with(&[&passphrase[..], &["--tpm", &tpm]].concat()));
