@@ -23,7 +23,7 @@ use hsm_client::{
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
     Binding, CiphertextRef, Credentials, DeriveParameters, Device, Encapsulated, Engine,
-    NewKeyParameters, Parts, Principal, Request, Response, Service,
+    NewKeyParameters, Parts, Principal, Request, Response, RootSealer, Service,
 };
 use hsm_store::{AuditLog, EmbeddedStore};
 use hsm_testkit::{ManualClock, TpmSimulator};

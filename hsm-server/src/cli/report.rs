@@ -118,8 +118,6 @@ struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     algorithm: Option<&'static str>,
     exportable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    boot_state: Option<String>,
     attestation_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<Jwk>,
@@ -161,7 +159,6 @@ impl Verdict {
             usages: spec.usages.iter().map(|usage| usage.name()).collect(),
             algorithm: spec.algorithm.map(|algorithm| algorithm.name()),
             exportable: spec.exportable,
-            boot_state: spec.boot_state.map(|pcrs| pcrs.to_string()),
             attestation_key: verified.attestation_key().to_string(),
             public_key: verified.public_key().map(PublicKey::to_jwk).transpose()?,
             tpm,
@@ -182,12 +179,6 @@ impl Show for Verdict {
             (
                 "exportable",
                 if self.exportable { "yes" } else { "no" }.to_owned(),
-            ),
-            (
-                "boot state",
-                self.boot_state
-                    .as_ref()
-                    .map_or_else(String::new, |pcrs| format!("PCRs {pcrs}")),
             ),
             ("attestation key", self.attestation_key.clone()),
         ];
