@@ -22,7 +22,7 @@
 //! let signature = DetachedSignature::from_pem(signature)?;
 //! let trust = Trust::new(Purpose::DocumentSigning, [root.certificate().clone()])?;
 //! let signers = cms::verify(&signature, &b"Alice owes Bob 100"[..], &trust)?;
-//! assert_eq!(signers[0].certificate().tbs_certificate().subject().to_string(), "O=Example,CN=Alice");
+//! assert_eq!(signers[0].certificate().tbs_certificate().subject().to_string(), "CN=Alice,O=Example");
 //! assert!(cms::verify(&signature, &b"Alice owes Bob 900"[..], &trust).is_err());
 //! # Ok(())
 //! # }

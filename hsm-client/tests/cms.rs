@@ -30,7 +30,7 @@ use hsm_client::x509::x509_cert::der::{Any, DecodePem, Encode};
 use hsm_client::x509::{
     self, Certificate, CertificateAuthority, CertificateRequest, CrlReason, Profile,
 };
-use hsm_client::{AttributesUpdate, ErrorKind, Result};
+use hsm_client::{AttributesUpdate, Clock, ErrorKind, Result};
 use pollster::block_on;
 
 const DOCUMENT: &[u8] = b"Alice owes Bob 100\nand a cow\n";
