@@ -57,6 +57,8 @@ mod create;
 #[cfg(feature = "aead")]
 #[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
 pub mod envelope;
+#[cfg(any(feature = "aead", feature = "jose"))]
+mod flight;
 mod hsm;
 #[cfg(feature = "jose")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
@@ -78,12 +80,12 @@ mod session;
 #[cfg(feature = "signature")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
 pub mod signature;
-#[cfg(feature = "tpm")]
-mod tpm;
 mod standing;
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub mod tls;
+#[cfg(feature = "tpm")]
+mod tpm;
 mod url;
 #[cfg(feature = "x509")]
 #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
