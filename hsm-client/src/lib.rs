@@ -92,6 +92,8 @@ mod create;
 #[cfg(feature = "aead")]
 #[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
 pub mod envelope;
+#[cfg(any(feature = "aead", feature = "jose"))]
+mod flight;
 mod hsm;
 #[cfg(feature = "jose")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
