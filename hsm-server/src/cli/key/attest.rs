@@ -22,8 +22,9 @@ pub(super) struct Attest {
     /// NAME or NAME/VERSION
     key: KeyRef,
 
-    /// The nonce of whoever shall believe the report: 8 to 64 bytes that they drew for it, in hexadecimal; drawn here if not
-    /// given, which is good enough to enrol a machine
+    /// The nonce of whoever shall believe the report: 8 to 64 bytes that they drew for it; drawn here if not given
+    ///
+    /// One that is drawn here is good enough to enrol a machine, and proves nothing to others.
     #[arg(long, value_name = "HEX")]
     nonce: Option<Octets>,
 
