@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hsm_client::attestation::Nonce;
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::limits::SESSION_IDLE_MAX;
 use hsm_client::tls::Identity;
@@ -64,6 +65,20 @@ async fn a_server_serves_on_when_its_session_has_ended() {
         assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     }
     assert_eq!(logins.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_key_report_is_asked_for_again_when_the_session_has_ended() {
+    let world = World::new().await;
+    let session = world
+        .hsm
+        .stay_logged_in(|| Credentials::password("app", PASSWORD));
+    let session = session.await.unwrap();
+    let key = session.create::<EcdsaP256>("www").await.unwrap();
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    key.attest(&Nonce::new([7; 16]).unwrap()).await.unwrap();
 }
 
 #[tokio::test]
