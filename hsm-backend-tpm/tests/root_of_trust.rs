@@ -143,7 +143,14 @@ fn a_boot_state_cannot_be_taken_off() {
     bare.extend([0; 4]);
     bare.extend(&sealed[35 + 4 + 32..]);
     let error = root.sealer(None).unseal(&bare).unwrap_err();
-    assert_ne!(error.kind(), ErrorKind::Unknown, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert!(error.message().contains("altered"), "{error}");
+    // Nor by another register, whose value nobody extended.
+    let mut other = sealed.clone();
+    other[35..39].copy_from_slice(&(1u32 << 16).to_be_bytes());
+    let error = root.sealer(None).unseal(&other).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    root.sealer(None).unseal(&sealed).unwrap();
 }
 
 #[test]
