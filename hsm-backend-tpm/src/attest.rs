@@ -273,11 +273,13 @@ fn sign(tpm: &mut Tpm, attester: &AttestationKey, message: &[u8]) -> Result<Vec<
 
 /// The digest of a message of any length, and the TPM's `TPMT_TK_HASHCHECK` for it.
 fn hash(tpm: &mut Tpm, message: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+    // It has no name: this tells it from one that somebody on the bus has put in its place.
+    let auth = operations::sequence_auth()?;
     let start = Command::new(TpmCc::HashSequenceStart)
         .parameters(|out| {
-            out.sized(&[]).u16(TpmAlgId::Sha256.value());
+            out.sized(auth.expose()).u16(TpmAlgId::Sha256.value());
         })
-        .secret_in() // so that it goes in the session
+        .secret_in()
         .handles_out(1);
     let handle = tpm.call(&start)?.handle()?;
     let mut update = || -> Result<_, Failure> {
@@ -285,14 +287,14 @@ fn hash(tpm: &mut Tpm, message: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Failure> {
         let (parts, last) = message.split_at(split);
         for part in parts.chunks(INPUT_LEN_MAX) {
             let command = Command::new(TpmCc::SequenceUpdate)
-                .authorized(Entity::object(handle, &[]), &[])
+                .authorized(Entity::object(handle, &[]), auth.expose())
                 .parameters(|out| {
                     out.sized(part);
                 });
             tpm.call(&command)?;
         }
         let command = Command::new(TpmCc::SequenceComplete)
-            .authorized(Entity::object(handle, &[]), &[])
+            .authorized(Entity::object(handle, &[]), auth.expose())
             .parameters(|out| {
                 out.sized(last).u32(TpmRh::Endorsement.value());
             });

@@ -1,12 +1,13 @@
 //! [`TpmCounter`]: a counter in the TPM's own memory (TPM 2.0 Library part 1, section 37.2.5), and the file that says which.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_lock::MutexGuardArc;
 use async_trait::async_trait;
 use futures_channel::oneshot;
 use hsm_core::limits::COUNTER_AHEAD_MAX;
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::command::{Command, Entity};
 use crate::failure::{Failure, damaged, failed};
 use crate::kdf::DIGEST_LEN;
-use crate::root::{RootName, object_name};
+use crate::root::{NAME_LEN, RootName, object_name};
 use crate::tpm::Tpm;
 use crate::wire::Writer;
 use crate::worker::Worker;
@@ -28,19 +29,18 @@ use crate::worker::Worker;
 ///
 /// The file that names it is also the lock by which processes take turns to count: all must have the same file, not copies.
 ///
-/// A step costs milliseconds, and a little of the TPM's life: vendors promise some hundred thousand.
+/// A step costs milliseconds, and a little of the TPM's life: how many it lasts for says its data sheet.
 pub struct TpmCounter {
     worker: Arc<Worker>,
     place: Place,
     /// The file, locked by who counts. Within the process one at a time has it.
-    turn: Arc<async_lock::Mutex<Arc<File>>>,
+    turn: Arc<async_lock::Mutex<File>>,
 }
 
 impl TpmCounter {
     pub(crate) fn create(worker: Arc<Worker>, path: &Path) -> Result<Self> {
-        // The file first: a TPM has few places, and none should be lost to a folder that cannot be written.
         let mut options = OpenOptions::new();
-        let mut file = options
+        let file = options
             .read(true)
             .write(true)
             .create_new(true)
@@ -53,11 +53,12 @@ impl TpmCounter {
                 ),
                 _ => not_written(path, source),
             })?;
-        let place = worker.run_blocking(|tpm| tpm.run(define))?;
-        file.write_all(place.to_text().as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(|source| not_written(path, source))?;
-        Ok(Self::new(worker, place, file))
+        let made = make(&worker, &file, path);
+        if made.is_err() {
+            // It names nothing.
+            _ = fs::remove_file(path);
+        }
+        Ok(Self::new(worker, made?, file))
     }
 
     pub(crate) fn open(worker: Arc<Worker>, path: &Path) -> Result<Self> {
@@ -92,7 +93,7 @@ impl TpmCounter {
         Self {
             worker,
             place,
-            turn: Arc::new(async_lock::Mutex::new(Arc::new(file))),
+            turn: Arc::new(async_lock::Mutex::new(file)),
         }
     }
 
@@ -132,11 +133,10 @@ impl MonotonicCounter for TpmCounter {
     }
 
     async fn advance(&self, to: u64) -> Result<()> {
-        let turn = self.turn.lock_arc().await;
-        let locked = Locked::wait(turn.clone()).await?;
+        let locked = Locked::wait(self.turn.lock_arc().await).await?;
         let advance = move |tpm: &mut Tpm, place: &Place| {
-            // They go with the call: one that was given up still has its turn.
-            let _held = (&locked, &turn);
+            // It goes with the call: one that was given up still has its turn.
+            let _held = &locked;
             let mut value = read(tpm, place)?;
             if to.saturating_sub(value) > COUNTER_AHEAD_MAX {
                 return Err(too_far(value, to).into());
@@ -159,12 +159,13 @@ impl fmt::Debug for TpmCounter {
     }
 }
 
-/// The file while this process counts.
-struct Locked(Arc<File>);
+/// The file while this process counts, and the turn of who counts in it. The lock is the process's, so whoever waits for it keeps
+/// the turn until it has come, also if nobody waits any more: it would otherwise be unlocked under the next.
+struct Locked(MutexGuardArc<File>);
 
 impl Locked {
     /// Waits until no other process counts.
-    async fn wait(file: Arc<File>) -> Result<Self> {
+    async fn wait(file: MutexGuardArc<File>) -> Result<Self> {
         let unlockable = |source: io::Error| {
             failed("the file of the counter cannot be locked").with_source(source)
         };
@@ -205,10 +206,31 @@ struct Place {
 }
 
 impl Place {
+    /// A place that may be free.
+    fn choose(root: RootName) -> Result<Self> {
+        let mut random = [0; 4];
+        let mut auth = Zeroizing::new([0; DIGEST_LEN]);
+        getrandom::fill(&mut random)
+            .and_then(|()| getrandom::fill(&mut *auth))
+            .map_err(|_| failed("the system has no random numbers"))?;
+        Ok(Self {
+            root,
+            index: INDEX_FIRST | (u32::from_be_bytes(random) & INDEX_MASK),
+            auth,
+        })
+    }
+
     /// The name that the TPM gives it once it was counted. All of its properties are in it but the authorization value.
-    fn name(&self) -> [u8; 2 + DIGEST_LEN] {
+    fn name(&self) -> [u8; NAME_LEN] {
         let mut public = Writer::new();
         public_area(&mut public, self.index, attributes() | TpmaNv::WRITTEN);
+        object_name(public.as_slice())
+    }
+
+    /// The name before.
+    fn first_name(&self) -> [u8; NAME_LEN] {
+        let mut public = Writer::new();
+        public_area(&mut public, self.index, attributes());
         object_name(public.as_slice())
     }
 
@@ -243,57 +265,112 @@ impl Place {
     }
 }
 
-/// Makes a counter that has counted once.
-fn define(tpm: &mut Tpm) -> Result<Place, Failure> {
+/// Makes a counter that has counted once, and names it in `file`, which is at `path`.
+fn make(worker: &Worker, mut file: &File, path: &Path) -> Result<Place> {
+    let root = worker.run_blocking(|tpm| tpm.root_name())?;
     for _ in 0..ATTEMPTS {
-        let mut random = [0; 4];
-        let mut auth = Zeroizing::new([0; DIGEST_LEN]);
-        getrandom::fill(&mut random)
-            .and_then(|()| getrandom::fill(&mut *auth))
-            .map_err(|_| failed("the system has no random numbers"))?;
-        let place = Place {
-            root: tpm.root_name()?,
-            index: INDEX_FIRST | (u32::from_be_bytes(random) & INDEX_MASK),
-            auth,
-        };
-        let command = Command::new(TpmCc::NvDefineSpace)
-            .authorized(Entity::permanent(TpmRh::Owner.value()), &[])
-            .parameters(|out| {
-                out.sized(&*place.auth);
-                out.sized_with(|public| public_area(public, place.index, attributes()));
-            })
-            .secret_in();
-        match tpm.call(&command) {
-            Ok(_) => {
-                first_increment(tpm, &place)?;
-                return Ok(place);
-            }
-            Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::NvDefined) => {}
-            Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::NvSpace) => {
-                return Err(Error::new(
-                    ErrorKind::LimitExceeded,
-                    "the TPM has no place for another counter; free one that nobody needs (tpm2_getcap handles-nv-index, tpm2_nvundefine)",
-                )
-                .into());
-            }
-            Err(failure) if failure.is_unauthorized() => {
-                return Err(Error::new(
-                    ErrorKind::Denied,
-                    "the owner hierarchy of the TPM has a password, so only its owner makes counters in it",
-                )
-                .into());
-            }
-            Err(failure) => return Err(failure),
+        let place = Place::choose(root)?;
+        // The file first, and its name in the folder: a TPM has few places, and whoever dies in between must leave no index that
+        // nothing names, nor a store that has counted in one.
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(place.to_text().as_bytes()))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| File::open(folder_of(path)))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| not_written(path, source))?;
+        let wanted = place.clone();
+        if worker.run_blocking(move |tpm| define(tpm, &wanted))? {
+            return Ok(place);
         }
     }
-    Err(failed("the TPM has no free index for a counter").into())
+    Err(failed("the TPM has no free index for a counter"))
 }
 
-/// Before it was counted it has another name.
+/// Makes the index and counts once; or not, if the index is somebody else's. Whatever fails leaves no index, if the TPM can be asked.
+fn define(tpm: &mut Tpm, place: &Place) -> Result<bool> {
+    let (mut attempts, mut is_ours) = (0, false);
+    let made = tpm.run(|tpm| {
+        attempts += 1;
+        match define_space(tpm, place) {
+            Ok(()) => {
+                is_ours = true;
+                first_increment(tpm, place)?;
+                Ok(true)
+            }
+            // The answer to the attempt before may have been lost.
+            Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::NvDefined) => {
+                Ok(attempts > 1 && begun_before(tpm, place)?)
+            }
+            Err(failure) => Err(failure),
+        }
+    });
+    if made.is_err() && is_ours {
+        _ = tpm.run(|tpm| undefine(tpm, place));
+    }
+    made
+}
+
+fn define_space(tpm: &mut Tpm, place: &Place) -> Result<(), Failure> {
+    let command = Command::new(TpmCc::NvDefineSpace)
+        .authorized(Entity::permanent(TpmRh::Owner.value()), &[])
+        .parameters(|out| {
+            out.sized(&*place.auth);
+            out.sized_with(|public| public_area(public, place.index, attributes()));
+        })
+        .secret_in();
+    match tpm.call(&command) {
+        Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::NvSpace) => {
+            Err(Error::new(
+                ErrorKind::LimitExceeded,
+                "the TPM has no place for another counter; free one that nobody needs (tpm2_getcap handles-nv-index, tpm2_nvundefine)",
+            )
+            .into())
+        }
+        Err(failure) if failure.is_unauthorized() => Err(Error::new(
+            ErrorKind::Denied,
+            "the owner hierarchy of the TPM has a password, so only its owner makes counters in it",
+        )
+        .into()),
+        result => result.map(drop),
+    }
+}
+
+/// Whether an index that is there is the one that was just begun; it has counted once then. One of the same name asks for the
+/// authorization value, and does not mind wrong ones (`NO_DA`).
+fn begun_before(tpm: &mut Tpm, place: &Place) -> Result<bool, Failure> {
+    let name = name_now(tpm, place)?;
+    if name == place.name() {
+        read(tpm, place)?;
+    } else if name == place.first_name() {
+        first_increment(tpm, place)?;
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+fn undefine(tpm: &mut Tpm, place: &Place) -> Result<(), Failure> {
+    let name = name_now(tpm, place)?;
+    let command = Command::new(TpmCc::NvUndefineSpace)
+        .authorized(Entity::permanent(TpmRh::Owner.value()), &[])
+        .handle(Entity::object(place.index, &name));
+    tpm.call(&command).map(drop)
+}
+
+/// The name of an index. Believed only as far as a session's HMAC is over it.
+fn name_now(tpm: &mut Tpm, place: &Place) -> Result<Vec<u8>, Failure> {
+    let command = Command::new(TpmCc::NvReadPublic).handle(Entity::permanent(place.index));
+    let response = tpm.call_plain(&command)?;
+    let mut reader = response.reader();
+    reader.sized()?; // the public area
+    let name = reader.sized()?.to_vec();
+    reader.end()?;
+    Ok(name)
+}
+
 fn first_increment(tpm: &mut Tpm, place: &Place) -> Result<(), Failure> {
-    let mut public = Writer::new();
-    public_area(&mut public, place.index, attributes());
-    let entity = Entity::object(place.index, &object_name(public.as_slice()));
+    let entity = Entity::object(place.index, &place.first_name());
     let command = Command::new(TpmCc::NvIncrement)
         .authorized(entity.clone(), &*place.auth)
         .handle(entity);
@@ -373,6 +450,13 @@ fn not_written(path: &Path, source: io::Error) -> Error {
     .with_source(source)
 }
 
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -388,7 +472,35 @@ const INDEX_MASK: u32 = 0x003f_ffff;
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    /// The lock is one for the process: who gave up waiting for it must not take it from the next.
+    #[test]
+    fn a_wait_that_was_given_up_takes_no_lock_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("counter");
+        let ours = Arc::new(async_lock::Mutex::new(File::create(&path).unwrap()));
+        let other_process = File::open(&path).unwrap();
+        other_process.lock().unwrap();
+
+        let wait = || async { Locked::wait(ours.lock_arc().await).await };
+        let mut given_up = Box::pin(wait());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(given_up.as_mut().poll(&mut context).is_pending());
+        drop(given_up);
+        assert!(ours.try_lock().is_none(), "it waits still, in its turn");
+
+        other_process.unlock().unwrap();
+        let next = futures_executor::block_on(wait()).unwrap();
+        assert!(matches!(
+            other_process.try_lock(),
+            Err(TryLockError::WouldBlock)
+        ));
+        drop(next);
+        other_process.try_lock().unwrap();
+    }
 
     #[test]
     fn files_are_read_as_they_are_written_and_every_damage_is_found() {

@@ -21,7 +21,7 @@ use crate::capability::{mode, scheme};
 use crate::device::Core;
 use crate::failure::{Failure, failed, invalid};
 use crate::limits::{BLOCKS_MAX, INPUT_LEN_MAX};
-use crate::operations::{self, Direction, Key, Piece, Progress, Scheme, SharedKey};
+use crate::operations::{self, Direction, Key, Piece, Progress, Scheme, Sequence, SharedKey};
 use crate::sealed::Blob;
 use crate::tpm::Tpm;
 
@@ -165,7 +165,8 @@ impl TpmKey {
         let core = &self.place.core;
         let _turn = core.sequence.lock().await;
         let number = core.next_number();
-        let _sequence = Sequence { number, core };
+        let _place = SequencePlace { number, core };
+        let auth = operations::sequence_auth()?;
         let count = message.len().div_ceil(PIECE_LEN);
         for (at, piece) in message.chunks(PIECE_LEN).enumerate() {
             let at = Piece {
@@ -173,8 +174,10 @@ impl TpmKey {
                 is_last: at + 1 == count,
             };
             let piece = SecretBytes::copy_from(piece);
+            let auth = SecretBytes::copy_from(auth.expose());
+            let sequence = Sequence { number, auth };
             let progress = self.run(move |tpm, key| {
-                operations::mac_piece(tpm, key, hash, number, at, piece.expose())
+                operations::mac_piece(tpm, key, hash, &sequence, at, piece.expose())
             });
             match progress.await? {
                 Progress::More => {}
@@ -198,12 +201,12 @@ impl TpmKey {
 }
 
 /// A MAC in pieces, which has a place in the TPM until this is dropped.
-struct Sequence<'a> {
+struct SequencePlace<'a> {
     number: u64,
     core: &'a Core,
 }
 
-impl Drop for Sequence<'_> {
+impl Drop for SequencePlace<'_> {
     fn drop(&mut self) {
         self.core.worker.release(self.number);
     }

@@ -10,6 +10,7 @@ use crate::boot_state;
 use crate::command::{Command, Entity};
 use crate::failure::{Failure, damaged, failed};
 use crate::import;
+use crate::kdf::DIGEST_LEN;
 use crate::limits::INPUT_LEN_MAX;
 use crate::sealed::{Auth, Blob};
 use crate::template::{self, Origin, pad_into};
@@ -323,17 +324,33 @@ pub(crate) enum Progress {
     Lost,
 }
 
-/// Adds a piece to an HMAC in a sequence object, which has the number `sequence` among the loaded keys, and a place of its
-/// own. Whoever does not come to the last piece releases it.
+/// A MAC in pieces: a sequence object, which has a number among the loaded keys, and a place of its own.
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    pub(crate) number: u64,
+    /// Its authorization value, which only the TPM learns. A sequence object has no name, so nothing else tells it from
+    /// one that somebody on the bus has put in its place.
+    pub(crate) auth: SecretBytes,
+}
+
+/// The authorization value of a new sequence object.
+pub(crate) fn sequence_auth() -> Result<SecretBytes> {
+    SecretBytes::try_init_with(DIGEST_LEN, |auth| {
+        getrandom::fill(auth).map_err(|_| failed("the system has no random numbers"))
+    })
+}
+
+/// Adds a piece to an HMAC. Whoever does not come to the last piece releases the sequence.
 pub(crate) fn mac_piece(
     tpm: &mut Tpm,
     key: &Key,
     hash: TpmAlgId,
-    sequence: u64,
+    sequence: &Sequence,
     at: Piece,
     message: &[u8],
 ) -> Result<Progress, Failure> {
-    let handle = match (tpm.slots.find(sequence), at.is_first) {
+    let auth = sequence.auth.expose();
+    let handle = match (tpm.slots.find(sequence.number), at.is_first) {
         (Some(handle), false) => handle,
         (None, false) => return Ok(Progress::Lost),
         (_, true) => start_mac(tpm, key, hash, sequence)?,
@@ -346,7 +363,7 @@ pub(crate) fn mac_piece(
     let (parts, last) = message.split_at(kept);
     for part in parts.chunks(INPUT_LEN_MAX) {
         let command = Command::new(TpmCc::SequenceUpdate)
-            .authorized(sequence_object(), &[])
+            .authorized(sequence_object(), auth)
             .parameters(|out| {
                 out.sized(part);
             })
@@ -357,30 +374,36 @@ pub(crate) fn mac_piece(
         return Ok(Progress::More);
     }
     let command = Command::new(TpmCc::SequenceComplete)
-        .authorized(sequence_object(), &[])
+        .authorized(sequence_object(), auth)
         .parameters(|out| {
             out.sized(last).u32(TpmRh::Null.value());
         })
         .secret_in()
         .secret_out();
     let response = tpm.call(&command)?;
-    tpm.slots.remove(sequence); // the TPM has freed it
+    tpm.slots.remove(sequence.number); // the TPM has freed it
     let mut reader = response.reader();
     Ok(Progress::Tag(SecretBytes::copy_from(reader.sized()?)))
 }
 
-fn start_mac(tpm: &mut Tpm, key: &Key, hash: TpmAlgId, sequence: u64) -> Result<u32, Failure> {
+fn start_mac(
+    tpm: &mut Tpm,
+    key: &Key,
+    hash: TpmAlgId,
+    sequence: &Sequence,
+) -> Result<u32, Failure> {
     let entity = loaded(tpm, key)?;
     if tpm.slots.is_full() {
         tpm.make_room_if_any(std::slice::from_ref(&entity))?;
     }
     let command = using(TpmCc::HmacStart, entity, key)
         .parameters(|out| {
-            out.sized(&[]).u16(hash.value()); // no authorization value: the session is
+            out.sized(sequence.auth.expose()).u16(hash.value());
         })
+        .secret_in()
         .handles_out(1);
     let handle = tpm.call(&command)?.handle()?;
-    tpm.slots.insert_fixed(sequence, handle);
+    tpm.slots.insert_fixed(sequence.number, handle);
     Ok(handle)
 }
 

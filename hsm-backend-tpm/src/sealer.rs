@@ -195,6 +195,12 @@ fn unseal(tpm: &mut Tpm, sealed: &Sealed) -> Result<SecretBytes, Failure> {
         Err(Failure::Refused(error)) if error.kind() == ErrorKind::KeyState => {
             return Err(other_state(tpm, sealed)?.into());
         }
+        Err(failure) if failure.is_unavailable() => {
+            return Err(damaged(
+                "the sealed secret was altered: it is tied to a boot state, or to none, other than it says",
+            )
+            .into());
+        }
         result => result?,
     };
     let mut reader = response.reader();

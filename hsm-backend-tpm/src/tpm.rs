@@ -258,6 +258,10 @@ impl Tpm {
 
     /// Sends a frame, again and again while the TPM is busy.
     fn send(&mut self, command: &Command<'_>, frame: &Writer) -> Result<Response, Failure> {
+        if !self.connected {
+            // What would come back is the answer to something else.
+            return Err(Failure::Transport(io::ErrorKind::NotConnected.into()));
+        }
         let within = limits::response_time(command.code);
         let mut pause = limits::RETRY_PAUSE_FIRST;
         for _ in 0..limits::RETRIES_MAX {
@@ -412,7 +416,11 @@ impl Tpm {
         let count = reader.u32()?;
         for _ in 0..count {
             // Of this kind, or of policy sessions, which are listed with those for HMACs.
-            self.flush(reader.u32()?)?;
+            match self.flush(reader.u32()?) {
+                // Gone already, or never there: the list is nobody's word.
+                Err(Failure::Code(code)) if code.base() == Some(TpmRcBase::Handle) => {}
+                flushed => flushed?,
+            }
         }
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }

@@ -34,6 +34,8 @@ enum Tamper {
     Stall,
     /// Changes every response, with a session or without, in some way that the number says.
     Garble(u64),
+    /// Puts a sequence object of its own in the place of the next that is started.
+    OwnSequence,
 }
 
 /// A response in which bytes were changed, cut or added.
@@ -109,6 +111,22 @@ impl Transport for Interposer {
             .tamper
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if let Tamper::OwnSequence = *tamper {
+            const HASH_SEQUENCE_START: [u8; 14] =
+                [0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x86, 0, 0, 0, 0x0b];
+            const HMAC_START: [u8; 4] = [0, 0, 1, 0x5b];
+            if command[6..10] == HMAC_START && response[6..10] == [0; 4] {
+                // Without a resource manager there is no fourth place.
+                let flush = [&[0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65], &response[10..14]].concat();
+                self.inner.transmit(&flush, within)?;
+                let own = self.inner.transmit(&HASH_SEQUENCE_START, within)?;
+                assert_eq!(own[6..10], [0; 4]);
+                response[10..14].copy_from_slice(&own[10..14]);
+                self.bus.tampered.fetch_add(1, Ordering::Relaxed);
+                *tamper = Tamper::Nothing;
+            }
+            return Ok(response);
+        }
         if let Tamper::Garble(seed) = &mut *tamper {
             self.bus.tampered.fetch_add(1, Ordering::Relaxed);
             return Ok(garbled(response, seed));
@@ -116,7 +134,7 @@ impl Transport for Interposer {
         // Only what has a session, and is a success: an answer without is believed for nothing but a failure.
         if response.starts_with(&[0x80, 2]) {
             match *tamper {
-                Tamper::Nothing | Tamper::Garble(_) => return Ok(response),
+                Tamper::Nothing | Tamper::Garble(_) | Tamper::OwnSequence => return Ok(response),
                 Tamper::Flip(bit) => {
                     let at = response.len() - 1 - (bit / 8) % (response.len() - 10);
                     response[at] ^= 1 << (bit % 8);
@@ -289,6 +307,33 @@ fn altered_responses_are_found_out() {
             let again = key.mac(Algorithm::Hs256, b"message").await.unwrap();
             assert_eq!(again, expected, "the next call is a new session");
         }
+    });
+}
+
+/// A sequence object has no name that an HMAC would be over. One that somebody else started, of which the result is no secret, must
+/// not pass for that of a long MAC.
+#[test]
+fn a_sequence_of_somebody_else_makes_no_mac() {
+    let Some((device, bus)) = device() else {
+        return;
+    };
+    block_on(async {
+        let binding = Binding::new("test", b"a key");
+        let spec = spec(KeyType::HmacSha256, &[Usage::Sign, Usage::Verify]);
+        let sealed = device.generate(&spec, &binding).await.unwrap().sealed;
+        let key = device.load(&sealed, &binding).await.unwrap();
+        let message = vec![7; 3000];
+        bus.tamper(Tamper::OwnSequence);
+        let error = key.mac(Algorithm::Hs256, &message).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeviceFailed, "{error}");
+        assert_eq!(bus.tampered.load(Ordering::Relaxed), 1);
+        let tag = key.mac(Algorithm::Hs256, &message).await.unwrap();
+        bus.tamper(Tamper::OwnSequence);
+        let verified = key.verify_mac(Algorithm::Hs256, &message, &tag).await;
+        assert_eq!(verified.unwrap_err().kind(), ErrorKind::DeviceFailed);
+        key.verify_mac(Algorithm::Hs256, &message, &tag)
+            .await
+            .unwrap();
     });
 }
 

@@ -34,6 +34,8 @@ struct State {
     fault: Option<Fault>,
     /// The answer that the fault befalls; all, if there is none.
     at: Option<usize>,
+    /// The connection is in doubt.
+    is_broken: bool,
 }
 
 impl Between {
@@ -47,6 +49,7 @@ impl Between {
             answers: 0,
             fault: None,
             at: None,
+            is_broken: false,
         }))))
     }
 
@@ -63,17 +66,23 @@ impl Between {
 impl Transport for Between {
     fn transmit(&mut self, command: &[u8], within: Duration) -> io::Result<Vec<u8>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!state.is_broken, "a command after an error, unconnected");
         let answer = state.inner.transmit(command, within)?;
         let at = state.answers;
         state.answers += 1;
         match state.fault {
-            Some(fault) if state.at.is_none_or(|wanted| wanted == at) => fault(command, answer),
+            Some(fault) if state.at.is_none_or(|wanted| wanted == at) => {
+                let answer = fault(command, answer);
+                state.is_broken = answer.is_err();
+                answer
+            }
             _ => Ok(answer),
         }
     }
 
     fn reconnect(&mut self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_broken = false;
         state.inner.reconnect()
     }
 
@@ -108,7 +117,10 @@ fn one_bad_answer_is_an_error_at_most() {
     let device = TpmDevice::create(between.clone()).unwrap();
     let root = device.root_name();
     block_on(device.close()).unwrap();
-    let open = || TpmDevice::open(between.clone(), root);
+    let open = || {
+        between.0.lock().unwrap().is_broken = false;
+        TpmDevice::open(between.clone(), root)
+    };
     between.plan(None, None);
     let device = open().unwrap();
     work(&device).unwrap();

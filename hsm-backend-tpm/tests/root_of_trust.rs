@@ -143,7 +143,14 @@ fn a_boot_state_cannot_be_taken_off() {
     bare.extend([0; 4]);
     bare.extend(&sealed[35 + 4 + 32..]);
     let error = root.sealer(None).unseal(&bare).unwrap_err();
-    assert_ne!(error.kind(), ErrorKind::Unknown, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert!(error.message().contains("altered"), "{error}");
+    // Nor by another register, whose value nobody extended.
+    let mut other = sealed.clone();
+    other[35..39].copy_from_slice(&(1u32 << 16).to_be_bytes());
+    let error = root.sealer(None).unseal(&other).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    root.sealer(None).unseal(&sealed).unwrap();
 }
 
 #[test]
@@ -251,6 +258,60 @@ fn two_with_one_file_take_turns() {
     assert_eq!(block_on(first.read()).unwrap(), value + 10);
     let error = root.create_counter(&machine.counter()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+/// A simulator that does not do some command: the answer is an error, and the TPM never hears of it.
+#[derive(Debug)]
+struct Without {
+    inner: TcpTransport,
+    command: Arc<Mutex<Option<u32>>>,
+}
+
+impl Transport for Without {
+    fn transmit(&mut self, command: &[u8], within: Duration) -> io::Result<Vec<u8>> {
+        let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+        if *self.command.lock().unwrap() == Some(code) {
+            const FAILURE: [u8; 10] = [0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1];
+            return Ok(FAILURE.to_vec());
+        }
+        self.inner.transmit(command, within)
+    }
+
+    fn reconnect(&mut self) -> io::Result<()> {
+        self.inner.reconnect()
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.inner.sharing()
+    }
+}
+
+/// A TPM has few places for counters, and a file that names none would be in the way.
+#[test]
+fn a_counter_that_cannot_be_made_leaves_nothing_behind() {
+    const NV_INCREMENT: u32 = 0x134;
+    const COUNTERS: [u8; 22] = [
+        0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7a, 0, 0, 0, 1, 1, 0x80, 0, 0, 0, 0, 0, 9,
+    ];
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    let command = Arc::new(Mutex::new(Some(NV_INCREMENT)));
+    let without = Without {
+        inner: TcpTransport::connect(machine.simulator.address()).unwrap(),
+        command: command.clone(),
+    };
+    let root = TpmRoot::connect(without).unwrap();
+    let error = root.create_counter(&machine.counter()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeviceFailed, "{error}");
+    assert!(!machine.counter().exists());
+    *command.lock().unwrap() = None;
+    let counter = root.create_counter(&machine.counter()).unwrap();
+    block_on(counter.read()).unwrap();
+    drop((counter, root));
+    let mut beside = TcpTransport::connect(machine.simulator.address()).unwrap();
+    let listed = beside.transmit(&COUNTERS, Duration::from_secs(60)).unwrap();
+    assert_eq!(listed[15..19], [0, 0, 0, 1], "the one that was made");
 }
 
 /// Remembers all that crosses.
