@@ -1,4 +1,5 @@
 //! Arrows between crates point one way, and every crate says what a published crate must.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
 use std::fs;
