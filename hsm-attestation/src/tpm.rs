@@ -240,6 +240,7 @@ fn check_key(public: &[u8], claims: &Claims) -> Result<(), VerifyError> {
         KeyType::HmacSha256 => (ALG_KEYEDHASH, vec![ALG_HMAC, ALG_SHA256]),
         KeyType::HmacSha384 => (ALG_KEYEDHASH, vec![ALG_HMAC, ALG_SHA384]),
         KeyType::HmacSha512 => (ALG_KEYEDHASH, vec![ALG_HMAC, ALG_SHA512]),
+        KeyType::Kdk256 => (ALG_KEYEDHASH, vec![ALG_NULL]),
         KeyType::Aes128 | KeyType::Aes192 | KeyType::Aes256 => {
             (ALG_SYMCIPHER, vec![ALG_AES, bits, ALG_NULL])
         }

@@ -73,7 +73,11 @@ fn binding() -> Binding {
 }
 
 fn spec(key_type: KeyType) -> KeySpec {
-    let usages = Usages::of(&[Usage::Sign, Usage::Verify]);
+    let usages = match key_type {
+        KeyType::Aes256 => Usages::of(&[Usage::Encrypt, Usage::Decrypt]),
+        KeyType::Kdk256 => Usages::of(&[Usage::DeriveKey]),
+        _ => Usages::of(&[Usage::Sign, Usage::Verify]),
+    };
     KeySpec::new(key_type, usages).unwrap()
 }
 
@@ -113,7 +117,13 @@ fn keys_of_every_kind_are_reported() {
         return;
     };
     let device = machine.device();
-    for key_type in [KeyType::EcP256, KeyType::Rsa2048, KeyType::HmacSha256] {
+    for key_type in [
+        KeyType::EcP256,
+        KeyType::Rsa2048,
+        KeyType::HmacSha256,
+        KeyType::Aes256,
+        KeyType::Kdk256,
+    ] {
         let key = make(&device, key_type);
         let evidence = attest(&device, &key, &[]);
         let verified = verify(enrolled(&evidence), &evidence).unwrap();

@@ -179,6 +179,8 @@ impl Device for TpmDevice {
     ) -> Result<Evidence> {
         let key = self.core.load(sealed, binding).await?;
         let (binding, request) = (*binding, request.clone());
+        // The attestation key takes a place besides that of the key: with a MAC in pieces there would be none left.
+        let _turn = self.core.sequence.lock().await;
         key.run(move |tpm, key| attest::attest(tpm, key, &binding, &request))
             .await
     }

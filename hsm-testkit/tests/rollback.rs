@@ -1,9 +1,11 @@
 //! An older copy of the whole store is found out by a counter outside it, whoever dies when, and nothing right is ever refused.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
+use async_trait::async_trait;
 use hsm_backend_soft::SoftDevice;
 use hsm_core::audit::RequestId;
 use hsm_core::policy::{BuiltInRole, Scope};
@@ -262,6 +264,31 @@ fn a_fork_that_was_never_counted_is_refused_after_the_next_change() {
     assert_eq!(home.open(&before).unwrap().retention(), 30);
 }
 
+/// As many as there are: together they do not get further ahead of the counter than one of them.
+#[test]
+fn a_fork_of_several_processes_is_refused_after_the_next_change() {
+    let (home, first) = Home::new();
+    let others = [(); 3].map(|()| home.open(&home.store).unwrap());
+    let processes: Vec<_> = [first].into_iter().chain(others).collect();
+    for open in &processes {
+        open.set_retention(10).unwrap();
+    }
+    let before = home.store.copy();
+    home.counter.fail(Some(CounterFault::Stuck));
+    for open in &processes {
+        let error = open.set_retention(20).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+    }
+    let fork = home.store.copy();
+    drop(processes);
+    home.counter.fail(None);
+
+    let other = home.open(&before).unwrap();
+    other.set_retention(30).unwrap();
+    is_old(home.open(&fork));
+    assert_eq!(home.open(&before).unwrap().retention(), 30);
+}
+
 #[test]
 fn processes_at_once_are_counted_and_never_refused() {
     let (home, first) = Home::new();
@@ -293,21 +320,65 @@ fn processes_at_once_are_counted_and_never_refused() {
 #[test]
 fn changes_that_wait_together_share_a_step() {
     let (home, open) = Home::new();
+    drop(open);
+    let gathering = Gathering {
+        counter: home.counter.clone(),
+        store: home.store.clone(),
+        together: Arc::new(Barrier::new(TOGETHER)),
+        committed: Arc::default(),
+    };
+    let opening = Opening::new().counter(Arc::new(gathering.clone()));
+    let open = Open::of(block_on(Engine::open_with(home.parts(&home.store), opening)).unwrap());
     open.set_retention(10).unwrap();
     let start = home.counter.steps();
     let copy = home.store.copy();
+    // Each of them, and the mark of the first.
+    let all = home.store.version().unwrap() + TOGETHER as u64 + 1;
+    gathering.committed.store(all, Ordering::Release);
     thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                for days in 7..17 {
-                    open.set_retention(days).unwrap();
-                }
-            });
+        for _ in 0..TOGETHER {
+            scope.spawn(|| open.set_retention(20).unwrap());
         }
     });
+    gathering.committed.store(0, Ordering::Release);
+    // One for those that were committed before the first began to count, one for the rest.
     let steps = home.counter.steps() - start;
-    assert!((1..=80).contains(&steps), "{steps}");
+    assert!((1..=2).contains(&steps), "{steps}");
     is_old(home.open(&copy));
+    home.open(&home.store).unwrap();
+}
+
+const TOGETHER: usize = 8;
+
+/// A counter that is read only when all ask, and moved only when the store has what all of them changed.
+#[derive(Clone, Debug)]
+struct Gathering {
+    counter: MemoryCounter,
+    store: MemoryStore,
+    together: Arc<Barrier>,
+    /// The version of the store that it waits for, if any.
+    committed: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl MonotonicCounter for Gathering {
+    fn identity(&self) -> [u8; 32] {
+        self.counter.identity()
+    }
+
+    async fn read(&self) -> Result<u64> {
+        if self.committed.load(Ordering::Acquire) > 0 {
+            self.together.wait();
+        }
+        self.counter.read().await
+    }
+
+    async fn advance(&self, to: u64) -> Result<()> {
+        while self.store.version().unwrap() < self.committed.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        self.counter.advance(to).await
+    }
 }
 
 #[test]

@@ -55,6 +55,8 @@ struct Turn {
     pending: Option<u64>,
     /// Whether this process has made a mark.
     begun: bool,
+    /// Where the counter is known to stand, at least.
+    reached: u64,
 }
 
 impl Count {
@@ -179,10 +181,11 @@ impl Engine {
             (Err(error), Copies::MustBeLatest) => return Err(error),
             (Err(error), Copies::MayBeOld) => return self.accept(value, &error).await,
         }
-        match (counted, counter) {
-            (Some(counted), Some(counter)) => counter.advance(counted.count).await,
-            _ => Ok(()),
+        if let (Some(counted), Some(counter)) = (counted, counter) {
+            counter.advance(counted.count).await?;
+            self.0.count.turn.lock().await.reached = counted.count;
         }
+        Ok(())
     }
 
     /// Takes the store as it is, whatever is wrong with its count, and the counter from where it stands.
@@ -250,25 +253,41 @@ impl Engine {
     async fn mark(&self, counter: &dyn MonotonicCounter, turn: &mut Turn) -> Result<()> {
         if let Some(pending) = turn.pending {
             counter.advance(pending).await?;
-            turn.pending = None;
+            (turn.reached, turn.pending) = (pending, None);
         }
         // Those that take a number from now on may be committed too late for this mark.
         let covers = self.0.count.committed.load(Ordering::Acquire);
         let identity = counter.identity();
-        let count = self
-            .transact(move |_, changes, _| {
-                let Some(counted) = changes.counted().filter(|at| at.counter == identity) else {
-                    return Err(other_counter());
-                };
+        let ours = move |counted: Option<Counted>| {
+            let counted = counted.filter(|at| at.counter == identity);
+            counted.ok_or_else(other_counter)
+        };
+        // Where the counter does not stand yet nobody marks: whatever others leave behind, the store is ahead by one at the most,
+        // and no fork of it can be by more.
+        let count = loop {
+            let count = self.view(|view| ours(view.anchor().counted)).await?.count;
+            if count > turn.reached {
+                counter.advance(count).await?;
+                turn.reached = count;
+            }
+            let reached = turn.reached;
+            let marked = self.transact(move |_, changes, _| {
+                let counted = ours(changes.counted())?;
+                if counted.count > reached {
+                    return Ok(None);
+                }
                 let count = counted.count.saturating_add(1);
                 changes.count(Some(Counted { count, ..counted }));
-                Ok(count)
-            })
-            .await?;
+                Ok(Some(count))
+            });
+            if let Some(count) = marked.await? {
+                break count;
+            }
+        };
         // Known to be in the store: also if this is given up while the counter is asked.
         turn.pending = Some(count);
         counter.advance(count).await?;
-        turn.pending = None;
+        (turn.reached, turn.pending) = (count, None);
         turn.begun = true;
         turn.marked = covers;
         Ok(())
