@@ -83,8 +83,9 @@ async fn sign_digest(app: &Session, parts: &[&[u8]]) -> Outcome<Vec<u8>> {
 async fn hand_over(app: &Session) -> Outcome {
     let key: Key<EcdsaP384> = app.key("invoices").await?;
     let signer = key.signer().await?; // `blocking()` has the sync traits
-    let signature: p384::ecdsa::Signature = signer.sign_async(b"pay 100 to Alice").await?;
-    signer.verify(b"pay 100 to Alice", &signature)?; // with the public half, here
+    let message = b"pay 100 to Alice";
+    let signature = AsyncSigner::<p384::ecdsa::Signature>::sign_async(&signer, message).await?;
+    signer.verify(message, &signature)?; // with the public half, here
     Ok(())
 }
 
