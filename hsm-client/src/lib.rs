@@ -38,6 +38,7 @@
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
 //! | give them to code that knows the traits of the crate `signature` | [`signature`] |
 //! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
+//! | sign documents and code, and verify such signatures | `cms` |
 //! | sign, verify and encrypt JSON Web Tokens | `jose` |
 //! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | serve TLS with a key of the HSM | `tls`, with the feature `rustls` |
@@ -84,10 +85,15 @@ pub mod attestation;
 pub mod audit;
 pub mod blocking;
 mod clock;
+#[cfg(feature = "cms")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cms")))]
+pub mod cms;
 mod create;
 #[cfg(feature = "aead")]
 #[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
 pub mod envelope;
+#[cfg(any(feature = "aead", feature = "jose"))]
+mod flight;
 mod hsm;
 #[cfg(feature = "jose")]
 #[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
@@ -109,12 +115,12 @@ mod session;
 #[cfg(feature = "signature")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
 pub mod signature;
-#[cfg(feature = "tpm")]
-mod tpm;
 mod standing;
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub mod tls;
+#[cfg(feature = "tpm")]
+mod tpm;
 mod url;
 #[cfg(feature = "x509")]
 #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]

@@ -120,16 +120,22 @@ fn every_crate_can_be_published() {
         assert!(lines > 5, "the readme of {name} says nothing");
         // docs.rs has no Go, which builds the module of `fips`.
         let docs = &package.metadata["docs"]["rs"];
-        let listed: Vec<_> = docs["features"].as_array().into_iter().flatten().collect();
-        let defaults = package.features.get("default").into_iter().flatten();
-        let defaults: Vec<_> = defaults.map(String::as_str).collect();
+        let listed = docs["features"].as_array().into_iter().flatten();
+        let mut shown: Vec<_> = listed.filter_map(|feature| feature.as_str()).collect();
+        shown.push("default");
+        // And what they imply.
+        let mut at = 0;
+        while let Some(feature) = shown.get(at) {
+            let implied = package.features.get(*feature).into_iter().flatten();
+            shown.extend(implied.map(String::as_str));
+            at += 1;
+        }
         assert!(
             docs["all-features"] == true
-                || package.features.keys().all(|feature| {
-                    matches!(feature.as_str(), "default" | "fips")
-                        || defaults.contains(&feature.as_str())
-                        || listed.iter().any(|listed| *listed == feature.as_str())
-                }),
+                || package
+                    .features
+                    .keys()
+                    .all(|feature| { feature == "fips" || shown.contains(&feature.as_str()) }),
             "{name} does not show all its features on docs.rs"
         );
         assert!(
