@@ -41,7 +41,6 @@ impl SoftDevice {
     ///
     /// As [`SoftDeviceOptions::create`].
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn create(path: &Path, protector: &Protector) -> Result<Self> {
         Self::options(CryptoProvider::AwsLc).create(path, protector)
     }
@@ -52,7 +51,6 @@ impl SoftDevice {
     ///
     /// As [`SoftDeviceOptions::open`].
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn open(path: &Path, protector: &Protector) -> Result<Self> {
         Self::options(CryptoProvider::AwsLc).open(path, protector)
     }
@@ -64,7 +62,6 @@ impl SoftDevice {
     ///
     /// As [`SoftDeviceOptions::in_memory`].
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn in_memory() -> Result<Self> {
         Self::options(CryptoProvider::AwsLc).in_memory()
     }
