@@ -195,6 +195,8 @@ impl SoftDevice {
 }
 
 /// How far a device keeps to FIPS 140-3. `docs/fips.md` says what that covers, and what not.
+///
+/// What [`SoftDevice::fips_status`] says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct FipsStatus {

@@ -456,6 +456,21 @@ impl Setup {
 }
 
 /// How to open an HSM that does not rest under the key file in its folder.
+///
+/// ```
+/// use hsm_client::{Hsm, OpenOptions, Setup};
+///
+/// # pollster::block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let url = format!("soft:{}", folder.path().join("dev.hsm").display());
+/// let setup = Setup::new("admin", "an administrator's password").passphrase("what it rests under");
+/// Hsm::create(&url, setup).await?.close().await?;
+///
+/// let options = OpenOptions::new().passphrase("what it rests under");
+/// let hsm = Hsm::open_with(&url, options).await?;
+/// # hsm.close().await
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct OpenOptions {
