@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hsm_client::attestation::{AttestationKeyId, Evidence, Nonce};
+use hsm_client::cms::{DetachedSignature, DocumentSigner, Purpose, Trust};
 use hsm_client::envelope::Envelope;
 use hsm_client::jose::{Issuer, Validation};
 use hsm_client::kinds::{Aes256Gcm, Aes256Kwp, EcdhP256, EcdsaP256, EcdsaP384, HmacSha256, Kdk256};
@@ -25,7 +26,7 @@ use hsm_client::x509::{
 use hsm_client::{
     Algorithm, AttributesUpdate, BuiltInRole, Credentials, ErrorKind, Hsm, Key, KeyMaterial,
     OpenOptions, PageRequest, PublicKey, RotationPolicy, Scope, Session, Setup, SignInput,
-    Timestamp, attestation, audit, jose,
+    Timestamp, attestation, audit, cms, jose,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha384};
@@ -83,8 +84,32 @@ async fn sign_digest(app: &Session, parts: &[&[u8]]) -> Outcome<Vec<u8>> {
 async fn hand_over(app: &Session) -> Outcome {
     let key: Key<EcdsaP384> = app.key("invoices").await?;
     let signer = key.signer().await?; // `blocking()` has the sync traits
-    let signature: p384::ecdsa::Signature = signer.sign_async(b"pay 100 to Alice").await?;
-    signer.verify(b"pay 100 to Alice", &signature)?; // with the public half, here
+    let message = b"pay 100 to Alice";
+    let signature = AsyncSigner::<p384::ecdsa::Signature>::sign_async(&signer, message).await?;
+    signer.verify(message, &signature)?; // with the public half, here
+    Ok(())
+}
+
+/// Sign a document, with the certificate that says whose key it is.
+async fn sign_document(
+    app: &Session,
+    certificate: Certificate,
+    document: &Path,
+) -> Outcome<String> {
+    let key = app.key::<EcdsaP256>("alice").await?;
+    let signer = DocumentSigner::new(&key, certificate, []).await?; // `[]`: authorities between
+    let signature = signer.sign(File::open(document)?).await?;
+    Ok(signature.to_pem()?)
+}
+
+/// Verify a signed document, without an HSM.
+fn verify_document(signature: &str, document: &Path, root: Certificate) -> Outcome {
+    let signature = DetachedSignature::from_pem(signature)?;
+    let trust = Trust::new(Purpose::DocumentSigning, [root])?;
+    for signer in cms::verify(&signature, File::open(document)?, &trust)? {
+        let certificate = signer.certificate().tbs_certificate();
+        println!("{} signed it", certificate.subject());
+    }
     Ok(())
 }
 
@@ -422,6 +447,10 @@ async fn main() -> Outcome {
     let client = issue(&authority, &client, Profile::TlsClient).await?;
     shake_hands(&app, &authority, &www, &client).await?;
     revoke(&authority, &www, 1).await?;
+    let alice = request_certificate(&app, "alice").await?;
+    let alice = issue(&authority, &alice, Profile::DocumentSigning).await?;
+    let signature = sign_document(&app, alice, &file).await?;
+    verify_document(&signature, &file, authority.certificate().clone())?;
     web_token(&app).await?;
     open(&url).await?;
 

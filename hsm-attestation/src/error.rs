@@ -5,6 +5,8 @@ use std::fmt;
 use hsm_core::attestation::AttestationKeyId;
 
 /// Why a key report is not believed.
+///
+/// What [`Verifier::verify`](crate::Verifier::verify) fails with; the [front page](crate) has an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {

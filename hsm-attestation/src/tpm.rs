@@ -12,6 +12,8 @@ use crate::error::{KeyAttribute, Statement, VerifyError};
 use crate::verifier::TPM;
 
 /// What a TPM said of a key and of itself, verified.
+///
+/// What [`VerifiedKey::tpm`](crate::VerifiedKey::tpm) gives.
 #[derive(Clone, Debug)]
 pub struct VerifiedTpm {
     key_name: Vec<u8>,
@@ -40,6 +42,8 @@ impl VerifiedTpm {
 }
 
 /// What a TPM says of itself with each statement.
+///
+/// What [`VerifiedTpm::state`] gives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct TpmState {

@@ -13,6 +13,8 @@ use crate::tpm::{self, VerifiedTpm};
 /// What is expected of a key report.
 ///
 /// A verifier is for one nonce, so it is good for one report.
+///
+/// The [front page](crate) has an example.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Verifier {
@@ -188,6 +190,8 @@ fn check_signature(report: &KeyReport, key: &PublicKey) -> Result<(), VerifyErro
 }
 
 /// What stands behind a report.
+///
+/// What [`VerifiedKey::level`] says.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Level {
@@ -208,6 +212,8 @@ impl fmt::Display for Level {
 }
 
 /// A key whose report is as it was expected.
+///
+/// What [`Verifier::verify`] gives; the [front page](crate) has an example.
 #[derive(Clone, Debug)]
 pub struct VerifiedKey {
     claims: Claims,

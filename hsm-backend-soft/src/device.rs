@@ -41,7 +41,6 @@ impl SoftDevice {
     ///
     /// As [`SoftDeviceOptions::create`].
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn create(path: &Path, protector: &Protector) -> Result<Self> {
         Self::options(CryptoProvider::AwsLc).create(path, protector)
     }
@@ -52,7 +51,6 @@ impl SoftDevice {
     ///
     /// As [`SoftDeviceOptions::open`].
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn open(path: &Path, protector: &Protector) -> Result<Self> {
         Self::options(CryptoProvider::AwsLc).open(path, protector)
     }
@@ -64,7 +62,6 @@ impl SoftDevice {
     ///
     /// As [`SoftDeviceOptions::in_memory`].
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     pub fn in_memory() -> Result<Self> {
         Self::options(CryptoProvider::AwsLc).in_memory()
     }
@@ -198,6 +195,8 @@ impl SoftDevice {
 }
 
 /// How far a device keeps to FIPS 140-3. `docs/fips.md` says what that covers, and what not.
+///
+/// What [`SoftDevice::fips_status`] says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct FipsStatus {

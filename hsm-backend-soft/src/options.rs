@@ -22,7 +22,6 @@ use crate::root::Root;
 pub enum CryptoProvider {
     /// [aws-lc-rs](https://docs.rs/aws-lc-rs): C and assembly, the fastest, the one to take.
     #[cfg(feature = "aws-lc")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "aws-lc")))]
     AwsLc,
     /// Crates of [RustCrypto](https://github.com/RustCrypto) and [dalek](https://github.com/dalek-cryptography): pure Rust, for
     /// machines without a C compiler and for whoever wants memory safety in the primitives as well.
@@ -36,7 +35,6 @@ pub enum CryptoProvider {
     /// leaves out RSAES-PKCS1-v1_5 (`RSA1_5`), on which the attack is easiest. That makes the attack harder; it does not
     /// take it away. No call chooses this provider for you.
     #[cfg(feature = "rust-crypto")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "rust-crypto")))]
     RustCrypto,
 }
 

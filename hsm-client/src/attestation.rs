@@ -26,7 +26,6 @@
 //! ```
 
 #[cfg(feature = "attestation")]
-#[cfg_attr(docsrs, doc(cfg(feature = "attestation")))]
 pub use hsm_attestation::{
     KeyAttribute, Level, Statement, TpmState, VerifiedKey, VerifiedTpm, Verifier, VerifyError,
 };

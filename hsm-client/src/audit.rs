@@ -27,6 +27,8 @@ use crate::url::Url;
 const BATCH: usize = 512;
 
 /// A record of the log.
+///
+/// The [module](self) has an example.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Record<'a> {
@@ -45,6 +47,8 @@ impl fmt::Display for Record<'_> {
 }
 
 /// What a log that is right holds.
+///
+/// What [`verify`] found; the [module](self) has an example.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Report {

@@ -58,7 +58,6 @@ macro_rules! forward {
 #[cfg(feature = "aead")]
 mod envelope;
 #[cfg(feature = "aead")]
-#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
 pub use envelope::Envelope;
 
 /// As [`crate::Hsm`].

@@ -6,6 +6,8 @@ use hsm_core::{Clock, Timestamp};
 
 /// The wall clock of the operating system, and its monotonic clock: on Linux the one that goes on during sleep
 /// (`CLOCK_BOOTTIME`).
+///
+/// What [`Setup::clock`](crate::Setup::clock) and [`OpenOptions::clock`](crate::OpenOptions::clock) replace.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SystemClock;

@@ -304,7 +304,6 @@ impl Hsm {
     /// [`Unsupported`](ErrorKind::Unsupported) for HSMs of another kind, [`InvalidInput`](ErrorKind::InvalidInput) for an address
     /// or register that is none, [`Unreachable`](ErrorKind::Unreachable) if there is no TPM, and what it says.
     #[cfg(feature = "tpm")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
     pub async fn seal_to_tpm(&self, seal: TpmSeal) -> Result<()> {
         let device = self.soft()?.clone();
         let local = self.shared.local.as_ref();
@@ -396,7 +395,6 @@ impl Setup {
     /// [`recovery_passphrase`](Setup::recovery_passphrase) as well: without it the keys are gone with the TPM, and with
     /// [`pcrs`](TpmSeal::pcrs) after the next update of the firmware.
     #[cfg(feature = "tpm")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
     pub fn tpm(mut self, seal: TpmSeal) -> Self {
         self.options = self.options.tpm(seal);
         self
@@ -409,7 +407,6 @@ impl Setup {
     /// does not answer, and wears the TPM a little. Signatures and other uses of keys never ask it. `docs/tpm.md` says what is
     /// counted, and what to do after a backup was restored.
     #[cfg(feature = "tpm")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
     pub fn count_changes(mut self) -> Self {
         self.count_changes = true;
         self
@@ -459,6 +456,21 @@ impl Setup {
 }
 
 /// How to open an HSM that does not rest under the key file in its folder.
+///
+/// ```
+/// use hsm_client::{Hsm, OpenOptions, Setup};
+///
+/// # pollster::block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let url = format!("soft:{}", folder.path().join("dev.hsm").display());
+/// let setup = Setup::new("admin", "an administrator's password").passphrase("what it rests under");
+/// Hsm::create(&url, setup).await?.close().await?;
+///
+/// let options = OpenOptions::new().passphrase("what it rests under");
+/// let hsm = Hsm::open_with(&url, options).await?;
+/// # hsm.close().await
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct OpenOptions {
@@ -513,7 +525,6 @@ impl OpenOptions {
     /// The TPM that the domain key rests in, or in which changes are counted. With a passphrase or a key file besides, that opens
     /// the HSM, and the TPM only counts: for the day on which it does not unseal any more.
     #[cfg(feature = "tpm")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
     pub fn tpm(mut self, seal: TpmSeal) -> Self {
         self.seal = Some(seal);
         self

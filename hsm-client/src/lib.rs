@@ -58,10 +58,10 @@
 //! | `signature` (default) | [`Key::signer`], module [`signature`] | nothing that is not there |
 //! | `x509` | requests, certificates, revocation lists: module `x509` | 4 crates |
 //! | `rcgen` | keys for the crate `rcgen`: module `rcgen` | 26 crates |
-//! | `rustls` | TLS for servers and clients: module `tls` | 15 crates, or none with `remote`; tokio |
+//! | `rustls` | TLS for servers and clients: module `tls` | 15 crates, or 4 beside `remote`; tokio |
 //! | `jose` | JSON Web Tokens: module `jose` | 3 crates |
 //! | `aead` | envelope encryption: module `envelope` | 4 crates |
-//! | `cms` | signed documents: module `cms` | 9 crates, of which `cms` is a pre-release |
+//! | `cms` | signed documents: module `cms` | 12 crates, of which `cms` is a pre-release |
 //! | `tpm` | `tpm:…` behind [`Hsm::create`] and [`Hsm::open`], `TpmSeal` | 3 crates, no system library |
 //! | `attestation` | the verifier of key reports, in [`attestation`] | 4 crates |
 //! | `full` | all of the above | 113 crates |
@@ -76,8 +76,9 @@
 //! Rust 1.95 or newer; a newer one is asked for in a minor version only. Enums and structs that may grow are `#[non_exhaustive]`.
 //! Traits that describe our own types ([`Handle`], [`kinds`], those of the adapters) are sealed; those that a program may
 //! implement ([`Clock`], [`Service`](hsm_core::Service), `TokenSource`) are not, and get no new method without a major version.
-//! Modules [`signature`] and `x509` have types of other crates in their API, so a major version of one of these is one of ours.
-//! Of them `rsa` (0.10.0-rc) is a pre-release: the types of RSA signatures, [`signature::rsa`], may change in a minor version.
+//! The modules of the adapters have types of other crates in their API, so a major version of one of these is one of ours. Two
+//! of them are pre-releases and may change in a minor version: `rsa` 0.10.0-rc, which has the types of RSA signatures
+//! ([`signature::rsa`]), and `cms` 0.3.0-rc, whose structures the module `cms` shows in `DetachedSignature::as_cms`.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -86,17 +87,14 @@ pub mod audit;
 pub mod blocking;
 mod clock;
 #[cfg(feature = "cms")]
-#[cfg_attr(docsrs, doc(cfg(feature = "cms")))]
 pub mod cms;
 mod create;
 #[cfg(feature = "aead")]
-#[cfg_attr(docsrs, doc(cfg(feature = "aead")))]
 pub mod envelope;
 #[cfg(any(feature = "aead", feature = "jose"))]
 mod flight;
 mod hsm;
 #[cfg(feature = "jose")]
-#[cfg_attr(docsrs, doc(cfg(feature = "jose")))]
 pub mod jose;
 mod key;
 mod local;
@@ -104,26 +102,21 @@ mod open;
 #[cfg(doctest)]
 mod pages;
 #[cfg(feature = "rcgen")]
-#[cfg_attr(docsrs, doc(cfg(feature = "rcgen")))]
 pub mod rcgen;
 #[cfg(feature = "remote")]
-#[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 pub mod remote;
 #[cfg(feature = "tpm")]
 mod seal;
 mod session;
 #[cfg(feature = "signature")]
-#[cfg_attr(docsrs, doc(cfg(feature = "signature")))]
 pub mod signature;
 mod standing;
 #[cfg(feature = "rustls")]
-#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 pub mod tls;
 #[cfg(feature = "tpm")]
 mod tpm;
 mod url;
 #[cfg(feature = "x509")]
-#[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
 pub mod x509;
 
 pub use clock::SystemClock;
@@ -131,7 +124,6 @@ pub use create::{CreateKey, Handle};
 pub use hsm::{Hsm, OpenOptions, Setup};
 pub use key::{AnyKey, Encapsulation, Encrypted, Key, Signature, Wrapped};
 #[cfg(feature = "tpm")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tpm")))]
 pub use seal::TpmSeal;
 pub use session::Session;
 pub use url::{Address, TpmAddress, Url};

@@ -45,6 +45,8 @@ pub enum Url {
 /// The host and port of a server.
 ///
 /// The host is a name of letters, digits and hyphens (RFC 1123), an IPv4 address, or an IPv6 address in brackets.
+///
+/// Part of a [`Url`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Address {
     /// As it was written.
@@ -118,6 +120,8 @@ impl fmt::Display for Address {
 ///
 /// Behind either may come `?folder=PATH`: the folder of the store, the audit log and the name of the TPM's root key. The
 /// path is taken as it is, with no escapes, to the end of the URL. The path of the device has no `?` in it.
+///
+/// Part of a [`Url`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TpmAddress {
     place: TpmPlace,

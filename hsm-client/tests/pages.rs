@@ -34,7 +34,7 @@ async fn pem_files(app: &Session, pem: &str, message: &[u8]) -> Result<()> {
     let cipher: Key<Aes256Gcm> = app.key("name").await?;
     Key::<Aes256Gcm>::encrypt_with_aad(&cipher, b"", b"").await?;
     let kek: Key<Aes256Kwp> = app.key("name").await?;
-    hsm_client::envelope::Envelope::new(app, &kek);
+    let _ = hsm_client::envelope::Envelope::new(app, &kek);
     let mac: Key<HmacSha256> = app.key("name").await?;
     Key::<HmacSha256>::mac(&mac, message).await?;
     let secret: Key<Kdk256> = app.key("name").await?;
@@ -88,7 +88,7 @@ async fn azure(url: &str, session: &Session, name: &str, principal: &str) -> Res
     hsm.login_with(Credentials::Connection).await?;
     let key: Key<EcdsaP256> = session.key(name).await?;
     let version = key.info().await?.version;
-    key.at(version);
+    let _ = key.at(version);
     let key: Key<Aes256Kwp> = session.key(name).await?;
     let bytes = [0; 32];
     let wrapped = key.wrap(&bytes).await?;

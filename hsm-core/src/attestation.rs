@@ -170,6 +170,8 @@ impl std::str::FromStr for Pcrs {
 }
 
 /// What a key report is asked for with.
+///
+/// For [`Device::attest`](crate::Device::attest).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct AttestRequest {
@@ -208,6 +210,8 @@ impl AttestRequest {
 }
 
 /// A signed key report, as it goes to whoever verifies it.
+///
+/// What [`Device::attest`](crate::Device::attest) gives.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Evidence(Box<[u8]>);
 

@@ -345,6 +345,8 @@ fn lacking<T>(spec: &KeySpec, operation: Operation, algorithm: Algorithm) -> Res
 }
 
 /// What is signed: the message, or its digest under the algorithm's hash.
+///
+/// For [`LoadedKey::sign`]; the [front page](crate) has an example.
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -415,6 +417,8 @@ impl Debug for SignInput<'_> {
 }
 
 /// The result of an encryption. The parts that an algorithm does not have are empty.
+///
+/// What [`LoadedKey::encrypt`] gives.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_structs,

@@ -55,6 +55,8 @@ pub use maintenance::Maintenance;
 pub use session::EngineSession;
 
 /// The parts that an engine is made of.
+///
+/// For [`Engine::open`]; the [front page](crate) has an example.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::exhaustive_structs,
@@ -72,6 +74,8 @@ pub struct Parts {
 }
 
 /// What a new partition starts with.
+///
+/// For [`Engine::create`].
 #[derive(Debug)]
 #[expect(
     clippy::exhaustive_structs,

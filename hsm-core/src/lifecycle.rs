@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::key::Usage;
 
 /// The state of a key version.
+///
+/// The table is [`State::after`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum State {
@@ -26,6 +28,8 @@ pub enum State {
 }
 
 /// What moves a key from one state to another.
+///
+/// For [`State::after`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {

@@ -287,6 +287,8 @@ impl NewKeyParameters {
 }
 
 /// Which page of a listing.
+///
+/// The lists of [`Request`] take one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_structs,
@@ -328,6 +330,8 @@ impl PageRequest {
 }
 
 /// A page of a listing.
+///
+/// The lists of [`Response`] are such.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_structs,

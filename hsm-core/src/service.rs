@@ -16,6 +16,8 @@ use crate::request::{Request, Response};
 use crate::secret::SecretBytes;
 
 /// Who asks: the name of a user, or of an identity that a server authenticated.
+///
+/// What [`Session::principal`] says.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Principal(SmolStr);
 
@@ -105,6 +107,8 @@ impl<'de> Deserialize<'de> for TokenName {
 }
 
 /// What a caller shows to log in.
+///
+/// For [`Service::login`]; the [front page](crate) has an example.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Credentials {

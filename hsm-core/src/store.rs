@@ -137,6 +137,8 @@ pub type ViewBody<'a> = Box<dyn FnMut(&dyn Snapshot) -> Result<()> + Send + 'a>;
 pub type TransactBody = Box<dyn FnMut(&mut dyn Transaction) -> Result<()> + Send + 'static>;
 
 /// A consistent view of all spaces.
+///
+/// What [`Store`] gives to read.
 pub trait Snapshot {
     /// The [`Store::version`] that this snapshot shows.
     ///
@@ -181,6 +183,8 @@ pub trait Snapshot {
 }
 
 /// A transaction: a snapshot that can be changed and sees its own changes.
+///
+/// What [`Store`] gives to change.
 pub trait Transaction: Snapshot {
     /// Writes a record, in place of one that may be there.
     ///

@@ -50,7 +50,6 @@ pub mod suite;
 mod tpm_simulator;
 mod trust;
 #[cfg(feature = "vectors")]
-#[cfg_attr(docsrs, doc(cfg(feature = "vectors")))]
 pub mod vectors;
 
 pub use durability::Reopen;

@@ -16,6 +16,8 @@ use crate::wire::FRAME_LEN_MAX;
 
 /// A device file: `/dev/tpmrm0`, which the kernel shares among processes, or `/dev/tpm0`, which one process has for
 /// itself.
+///
+/// The [front page](crate) has an example.
 #[derive(Debug)]
 pub struct KernelTransport {
     path: PathBuf,

@@ -8,6 +8,8 @@ use super::{Sharing, Transport, read_response};
 
 /// A simulator at an address. For tests: the connection is neither encrypted nor authenticated, though sessions of the
 /// device protect what is secret.
+///
+/// For [`TpmDevice::create`](crate::TpmDevice::create), as the transport in the example of the [front page](crate).
 #[derive(Debug)]
 pub struct TcpTransport {
     address: SocketAddr,

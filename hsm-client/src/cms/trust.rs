@@ -17,6 +17,8 @@ use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage};
 use crate::x509::{invalid, unencodable};
 
 /// What a signer's certificate must be for (the extended key usages of RFC 5280 section 4.2.1.12).
+///
+/// For [`Trust::new`]; the [module](super) has an example.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Purpose {

@@ -52,6 +52,8 @@ pub fn verify(
 }
 
 /// A signer whose signature was verified.
+///
+/// What [`verify`] gives; the [module](super) has an example.
 #[derive(Clone)]
 pub struct SignedBy {
     certificate: Certificate,

@@ -54,6 +54,8 @@ pub struct Issuer<A> {
 }
 
 /// An issuer that is about to be made.
+///
+/// Made by [`Issuer::builder`]; the [module](super) has an example.
 #[derive(Debug)]
 #[must_use]
 pub struct IssuerBuilder<A> {

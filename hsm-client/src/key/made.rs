@@ -3,6 +3,8 @@
 use hsm_core::{Ciphertext, Error, ErrorKind, Result, VersionId};
 
 /// A signature or a message authentication code, with the key version that made it.
+///
+/// Made by [`Key::sign`](crate::Key::sign) and [`Key::mac`](crate::Key::mac); the [front page](crate) has an example.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Signature {
     pub(super) bytes: Vec<u8>,
@@ -10,6 +12,8 @@ pub struct Signature {
 }
 
 /// A ciphertext with the key version that made it, and initialization vector and tag if there are any.
+///
+/// Made by [`Key::encrypt`](crate::Key::encrypt).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Encrypted {
     pub(super) version: VersionId,
@@ -17,6 +21,8 @@ pub struct Encrypted {
 }
 
 /// A wrapped key with the key version that wrapped it.
+///
+/// Made by [`Key::wrap`](crate::Key::wrap) and [`Key::export`](crate::Key::export).
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Wrapped {
     pub(super) version: VersionId,

@@ -56,6 +56,8 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
 }
 
 /// A bearer token. It is wiped when dropped and never printed.
+///
+/// What a [`TokenSource`] gives.
 #[derive(Debug)]
 #[must_use]
 pub struct AccessToken {

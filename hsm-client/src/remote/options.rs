@@ -55,7 +55,6 @@ impl Default for RemoteOptions {
 }
 
 /// For remote HSMs: `https://…` and `unix:…`. See [`remote`](crate::remote).
-#[cfg_attr(docsrs, doc(cfg(feature = "remote")))]
 impl OpenOptions {
     /// Trusts the certificate authorities in this PEM file, and not those of the system.
     ///

@@ -17,6 +17,8 @@ use super::transport::{Answer, Failed, Sent, Wiped, secret_header};
 use crate::url::Url;
 
 /// One token for everything, until the server refuses it.
+///
+/// For [`OpenOptions::token_source`](crate::OpenOptions::token_source), which has an example.
 #[derive(Debug)]
 pub struct StaticToken(SecretBytes);
 

@@ -17,6 +17,8 @@ use super::invalid;
 
 /// What a certificate is for. It decides the extensions; nothing of a request but its subject, key and alternative names
 /// goes into a certificate.
+///
+/// For [`CertificateAuthority::issue`](super::CertificateAuthority::issue); the [module](super) has an example.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Profile {

@@ -11,6 +11,8 @@ use crate::limits::SEALED_KEY_LEN_MAX;
 /// A private or secret key, encrypted and authenticated by the device that made it, and useless anywhere else.
 ///
 /// The format belongs to the device. It is not secret, but not interesting either, so `Debug` prints its length.
+///
+/// See [`Device`](crate::Device).
 #[derive(Clone, Eq, PartialEq, Serialize)]
 pub struct SealedKey(Box<[u8]>);
 
@@ -55,6 +57,8 @@ impl<'de> Deserialize<'de> for SealedKey {
 ///
 /// A device must make it impossible to load a key under another binding than the one it was sealed with (a KDF context,
 /// associated data, an auth value: whatever the device has). So a record whose attributes were edited does not load.
+///
+/// See [`Device`](crate::Device).
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Binding([u8; 32]);
 
