@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use home::{Home, app};
-use hsm_client::blocking::{Key, Session};
+use home::{Home, admin, app};
+use hsm_client::blocking::{Hsm, Key, Session};
 use hsm_client::cms::cms::content_info::ContentInfo;
 use hsm_client::cms::cms::signed_data::{SignedData, SignerInfos};
 use hsm_client::cms::{
@@ -82,12 +82,17 @@ fn issue<I: SignatureKind, A: SignatureKind>(
 ) -> Certificate {
     let request = CertificateRequest::new(key.as_async(), subject, ["alice@example.com"]);
     let request = block_on(request).unwrap();
-    block_on(authority.issue(&request, profile, x509::days(50).unwrap())).unwrap()
+    let days = match profile {
+        Profile::IssuingCa { .. } => 80,
+        _ => 50,
+    };
+    block_on(authority.issue(&request, profile, x509::days(days).unwrap())).unwrap()
 }
 
 /// An HSM with authorities and one signer, whose signature over the document is verified.
 struct Desk {
     home: Home,
+    hsm: Hsm,
     session: Session,
     pki: Pki,
     key: Key<EcdsaP256>,
@@ -106,6 +111,7 @@ impl Desk {
         cms::verify(&signature, DOCUMENT, &pki.trust()).unwrap();
         Self {
             home,
+            hsm,
             session,
             pki,
             key,
@@ -391,6 +397,22 @@ fn a_key_that_has_expired_says_so() {
 }
 
 #[test]
+fn who_may_not_sign_is_told() {
+    let desk = Desk::new();
+    let admin = admin(&desk.hsm);
+    for assignment in admin.role_assignments(None).unwrap() {
+        if assignment.principal.as_str() == "app" {
+            admin.unassign_role(assignment.id).unwrap();
+        }
+    }
+    refused(
+        block_on(desk.signer.sign(DOCUMENT)),
+        ErrorKind::Denied,
+        "sign",
+    );
+}
+
+#[test]
 fn two_signers_are_both_verified() {
     let desk = Desk::new();
     let key = desk.session.create::<Ed25519>("bob").make().unwrap();
@@ -576,7 +598,7 @@ fn what_openssl_signs_is_verified_here() {
              -addext basicConstraints=critical,CA:FALSE -addext keyUsage=digitalSignature"
         ));
         run(&format!(
-            "cms -sign -binary {options} -in document -signer {name}.pem -inkey {name}.key \
+            "cms -sign -binary -in document -signer {name}.pem -inkey {name}.key {options} \
              -outform PEM -out {name}.cms"
         ));
         let signature = fs::read(folder.join(format!("{name}.cms"))).unwrap();
