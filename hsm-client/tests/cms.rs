@@ -375,7 +375,7 @@ fn a_certificate_for_another_key_is_refused_at_once() {
 }
 
 #[test]
-fn a_key_that_has_expired_says_so() {
+fn an_expired_key_or_certificate_says_so() {
     let desk = Desk::new();
     let end = desk.home.clock.now() + Duration::from_secs(60);
     desk.key
@@ -386,7 +386,7 @@ fn a_key_that_has_expired_says_so() {
     refused(
         block_on(desk.signer.sign(DOCUMENT)),
         ErrorKind::KeyState,
-        "expired",
+        "deactivated",
     );
     let late = SystemTime::now() + Duration::from_secs(51 * 86_400);
     refused(
