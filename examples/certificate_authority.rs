@@ -38,10 +38,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Outcome {
-    if Path::new(FOLDER).exists() {
+    if Path::new(URL.trim_start_matches("soft:")).exists() {
         fs::remove_dir_all(FOLDER)?;
     }
-    fs::create_dir(FOLDER)?;
+    fs::create_dir(FOLDER).map_err(|error| format!("cannot make the folder {FOLDER}: {error}"))?;
     let hsm = Hsm::create(URL, Setup::new("admin", ADMIN_PASSWORD)).await?;
     let session = operator(&hsm).await?;
 

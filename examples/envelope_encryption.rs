@@ -25,6 +25,7 @@ const CUSTOMERS: [(&str, &str); 3] = [
     ("Bob", "5500 0000 0000 0004"),
     ("Carol", "3400 0000 0000 009"),
 ];
+const MADE_HERE: &str = "made-by-envelope_encryption";
 const USAGE: &str = "usage: envelope_encryption [--size 64MiB] [--folder envelope.hsm]";
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -41,10 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(size: u64, folder: &Path) -> Outcome {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    fs::create_dir_all(folder)?;
+    make_anew(folder)?;
     let url = format!("soft:{}", folder.join("keys").display());
     let hsm = Hsm::create(&url, Setup::new("admin", "the administrator's password"))?;
     let admin = hsm.login("admin", "the administrator's password")?;
@@ -63,6 +61,23 @@ fn run(size: u64, folder: &Path) -> Outcome {
     if let Some(memory) = peak_memory() {
         println!("the most memory that this process had: {memory}");
     }
+    Ok(())
+}
+
+/// Empties the folder of an earlier run. Any other is somebody else's, and stays.
+fn make_anew(folder: &Path) -> Outcome {
+    if folder.exists() {
+        if !folder.join(MADE_HERE).exists() {
+            return Err(format!(
+                "{} is there already, and not of this program; name another",
+                folder.display()
+            )
+            .into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join(MADE_HERE), "")?;
     Ok(())
 }
 

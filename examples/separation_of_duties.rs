@@ -209,6 +209,7 @@ fn check_log(url: &str, key: &PublicKey, mut log: fs::File, refused: u64) -> Out
 
     let mut denied = BTreeMap::<String, u64>::new();
     let mut gave_himself = 0;
+    let to_himself = format!(" to administrator at {}", Scope::Keys);
     let mut lines = Vec::new();
     let report = audit::verify(url, key, |record| {
         lines.push(record.to_string());
@@ -218,9 +219,8 @@ fn check_log(url: &str, key: &PublicKey, mut log: fs::File, refused: u64) -> Out
                 .or_default() += 1;
         }
         let detail = &record.event.detail;
-        gave_himself += u32::from(
-            record.event.principal == "administrator" && detail.ends_with("to administrator"),
-        );
+        gave_himself +=
+            u32::from(record.event.principal == "administrator" && detail.ends_with(&to_himself));
     })?;
     writeln!(log, "{}", lines.join("\n"))?;
     println!(

@@ -79,6 +79,27 @@ fn it_runs_and_python_decrypts_what_it_wrote() {
 }
 
 #[test]
+fn a_folder_of_others_is_not_deleted() {
+    let home = tempfile::tempdir().unwrap();
+    let precious = home.path().join("precious");
+    fs::write(&precious, "mine").unwrap();
+    let run = || {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_envelope_encryption"));
+        run.args(["--size", "1000", "--folder"]);
+        run
+    };
+    let refused = run().arg(home.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("name another"));
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "mine");
+    // Its own it makes anew.
+    let own = home.path().join("own");
+    for _ in 0..2 {
+        assert!(run().arg(&own).output().unwrap().status.success());
+    }
+}
+
+#[test]
 fn a_wrong_argument_is_refused() {
     let run = Command::new(env!("CARGO_BIN_EXE_envelope_encryption"))
         .args(["--size", "1 parsec"])

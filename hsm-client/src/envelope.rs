@@ -64,7 +64,7 @@
 //! - Data has at most 2³² segments: 256 TiB at [`SEGMENT_LEN`], 64 PiB at the longest.
 //! - The length of the data is not hidden.
 //! - Under an RSA key everybody with the public half can make data that opens here: it is kept secret, and nothing says who
-//!   made it. Under an AES key only who may wrap with it can.
+//!   made it. Under an AES key only who may wrap or unwrap with it can: who reads has the data key, and can write under it.
 //! - Data keys and plaintext in buffers are wiped. Who reads the memory of the process has the data keys in the cache
 //!   ([`CacheLimits`], [`Envelope::forget`]).
 
@@ -91,6 +91,7 @@ pub use header::Header;
 pub use stream::{Decryptor, Encryptor};
 
 use crate::clock::SystemClock;
+use crate::flight::Flight;
 use crate::key::Key;
 use crate::session::Session;
 use cache::{Cache, DataKey};
@@ -112,7 +113,8 @@ pub const HEADER_LEN_MAX: usize = header::LEN_MAX;
 /// Encrypts and decrypts under data keys that one key of the HSM wraps: any key that [wraps](Wrapping). Cheap to clone;
 /// clones share the data keys in memory.
 ///
-/// Sealing needs the permissions to make random bytes and to wrap, opening the one to unwrap.
+/// Sealing needs the permissions to make random bytes and to wrap, opening the one to unwrap. Of tasks that seal at the same
+/// moment, one asks the HSM for the data key of all.
 ///
 /// ```
 /// use hsm_client::envelope::Envelope;
@@ -130,6 +132,7 @@ pub struct Envelope<W> {
     kek: Key<W>,
     segment_len: SegmentLen,
     cache: Arc<Cache>,
+    sealing: Arc<Flight>,
 }
 
 impl<W: Wrapping> Envelope<W> {
@@ -142,6 +145,7 @@ impl<W: Wrapping> Envelope<W> {
             kek: kek.clone(),
             segment_len: SegmentLen::DEFAULT,
             cache: Arc::new(Cache::new(CacheLimits::new(), Arc::new(SystemClock))),
+            sealing: Arc::default(),
         }
     }
 
@@ -220,14 +224,7 @@ impl<W: Wrapping> Envelope<W> {
     /// As [`encrypt_to`](Self::encrypt_to).
     pub async fn seal(&self, plaintext: &[u8], context: &[u8]) -> Result<Vec<u8>> {
         check_context(context)?;
-        let data_key = match self.cache.for_sealing() {
-            Some(data_key) => data_key,
-            None => {
-                let data_key = Arc::new(self.new_data_key().await?);
-                self.cache.seals(&data_key);
-                data_key
-            }
-        };
+        let data_key = self.data_key_for_sealing().await?;
         let header = self.new_header(&data_key)?;
         let keys = header.keys(data_key.secret.expose());
         let stream = keys.stream(&header.suite(), context)?;
@@ -305,12 +302,17 @@ impl<W: Wrapping> Envelope<W> {
     /// Takes an encrypted file to the key's current version: overwrites its header, and touches nothing else.
     ///
     /// The old header is in a file beside it, whose name ends in `.old-header`, while it is overwritten. If that is
-    /// interrupted, the next call puts it back first; so can you, by writing it over the beginning of the file.
+    /// interrupted, the next call puts it back first; so can you, by writing it over the beginning of the file. A file of that
+    /// name which is none of these is removed.
+    ///
+    /// It reads and writes some hundred bytes on the thread that polls it; [`adopt_file`](Self::adopt_file) may copy the
+    /// whole file there. In an async program, where that is long, call
+    /// [`blocking::Envelope`](crate::blocking::Envelope) on a thread that may block.
     ///
     /// # Errors
     ///
     /// As [`rewrap_header`](Self::rewrap_header), and [`StoreFailed`](ErrorKind::StoreFailed) if the file cannot be read or
-    /// written.
+    /// written, [`Conflict`](ErrorKind::Conflict) if it has got another header meanwhile: it is left as it is then.
     pub async fn rewrap_file(&self, path: impl AsRef<Path>) -> Result<()> {
         self.adopt_file(self, path).await
     }
@@ -341,6 +343,19 @@ impl<W: Wrapping> Envelope<W> {
     /// Wipes the data keys in memory. The next value has a new one, wrapped by the version that is current then.
     pub fn forget(&self) {
         self.cache.forget();
+    }
+
+    async fn data_key_for_sealing(&self) -> Result<Arc<DataKey>> {
+        let new = async {
+            let forgotten = self.cache.forgotten();
+            let data_key = Arc::new(self.new_data_key().await?);
+            self.cache.seals(&data_key, forgotten);
+            Ok(data_key)
+        };
+        if self.cache.shares() {
+            return self.sealing.one(|| self.cache.for_sealing(), new).await;
+        }
+        new.await
     }
 
     async fn new_data_key(&self) -> Result<DataKey> {
@@ -377,6 +392,7 @@ impl<W: Wrapping> Envelope<W> {
                 ),
             ));
         }
+        let forgotten = self.cache.forgotten();
         let data_key = DataKey {
             secret: self.kek.unwrap(header.wrapped()).await?,
             wrapped: header.wrapped().clone(),
@@ -389,7 +405,7 @@ impl<W: Wrapping> Envelope<W> {
         }
         header.verify(data_key.secret.expose())?;
         let data_key = Arc::new(data_key);
-        self.cache.opened(&data_key);
+        self.cache.opened(&data_key, forgotten);
         Ok(data_key)
     }
 }
@@ -401,6 +417,7 @@ impl<W> Clone for Envelope<W> {
             kek: self.kek.clone(),
             segment_len: self.segment_len,
             cache: self.cache.clone(),
+            sealing: self.sealing.clone(),
         }
     }
 }

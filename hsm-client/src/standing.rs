@@ -153,6 +153,11 @@ impl fmt::Debug for StandingSession {
 fn again<'a>(request: &Request<'a>) -> Option<Request<'a>> {
     Some(match request {
         Request::GetKey { key } => Request::GetKey { key: key.clone() },
+        Request::AttestKey { key, nonce, pcrs } => Request::AttestKey {
+            key: key.clone(),
+            nonce: nonce.clone(),
+            pcrs: *pcrs,
+        },
         Request::ListVersions { name, page } => Request::ListVersions {
             name: name.clone(),
             page: page.clone(),

@@ -5,17 +5,24 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hsm_client::blocking::{Envelope, Hsm, Key, Session};
 use hsm_client::envelope::{CacheLimits, HEADER_LEN_MAX, Header, SEGMENT_LEN, SEGMENT_LEN_MAX};
 use hsm_client::kinds::{
     Aes128Kw, Aes128Kwp, Aes192Kwp, Aes256Kw, Aes256Kwp, RsaOaep2048, RsaOaep3072, Wrapping,
 };
 use hsm_client::lifecycle::Event;
-use hsm_client::{AttributesUpdate, BuiltInRole, Error, ErrorKind, Scope, Setup};
+use hsm_client::{
+    AttributesUpdate, BuiltInRole, Credentials, Error, ErrorKind, Principal, Scope, Setup,
+};
+use hsm_core::audit::RequestId;
+use hsm_core::{Request, Response};
 use hsm_testkit::ManualClock;
 use proptest::prelude::*;
+use tokio::task::yield_now;
 
 const PASSWORD: &str = "correct horse battery staple";
 const CONTEXT: &[u8] = b"customers/17/card";
@@ -669,6 +676,144 @@ fn a_key_that_was_disabled_goes_on_for_the_age_at_most() {
             ErrorKind::KeyState
         );
     }
+}
+
+// At the same moment.
+
+/// An HSM whose answers about data keys take a while, in which others go on.
+#[derive(Debug)]
+struct Slow {
+    hsm: hsm_client::Hsm,
+    asked: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct SlowSession {
+    session: hsm_client::Session,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl hsm_core::Service for Slow {
+    async fn login(&self, credentials: Credentials) -> Result<Arc<dyn hsm_core::Session>, Error> {
+        let session = self.hsm.login_with(credentials).await?;
+        let asked = self.asked.clone();
+        Ok(Arc::new(SlowSession { session, asked }))
+    }
+}
+
+#[async_trait]
+impl hsm_core::Session for SlowSession {
+    fn principal(&self) -> &Principal {
+        self.session.principal()
+    }
+
+    async fn call(&self, id: RequestId, request: Request<'_>) -> Result<Response, Error> {
+        let slow = matches!(request, Request::Wrap { .. });
+        let answer = self.session.call_as(id, request).await;
+        if slow {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            yield_now().await;
+        }
+        answer
+    }
+
+    async fn logout(&self) {
+        self.session.logout().await;
+    }
+}
+
+/// An envelope over a slow HSM, and how often it was asked to wrap.
+async fn slow() -> (hsm_client::envelope::Envelope<Aes256Kwp>, Arc<AtomicUsize>) {
+    let hsm = hsm_client::Hsm::create("memory:", Setup::new("admin", PASSWORD));
+    let hsm = hsm.await.unwrap();
+    let admin = hsm.login("admin", PASSWORD).await.unwrap();
+    admin.create_user("app", PASSWORD).await.unwrap();
+    let role = BuiltInRole::CryptoUser;
+    admin.assign_role(role, "app", Scope::Keys).await.unwrap();
+    let asked = Arc::<AtomicUsize>::default();
+    let slow = Slow {
+        hsm,
+        asked: asked.clone(),
+    };
+    let hsm = hsm_client::Hsm::over(Arc::new(slow)).unwrap();
+    let session = hsm.login("app", PASSWORD).await.unwrap();
+    let kek = session.create::<Aes256Kwp>("kek").await.unwrap();
+    (hsm_client::envelope::Envelope::new(&session, &kek), asked)
+}
+
+fn wrapped(sealed: &[u8]) -> Vec<u8> {
+    let (header, _) = Header::split(sealed).unwrap();
+    header.wrapped().bytes().to_vec()
+}
+
+#[tokio::test]
+async fn values_that_are_sealed_at_the_same_moment_share_a_data_key() {
+    let (envelope, asked) = slow().await;
+    let mut sealing = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let envelope = envelope.clone();
+        sealing.spawn(async move { envelope.seal(b"row", CONTEXT).await.unwrap() });
+    }
+    let sealed = sealing.join_all().await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert!(sealed.iter().all(|row| wrapped(row) == wrapped(&sealed[0])));
+    for row in &sealed {
+        let opened = envelope.open(row, CONTEXT).await.unwrap();
+        assert_eq!(opened.expose(), b"row");
+    }
+}
+
+#[tokio::test]
+async fn a_data_key_that_was_under_way_when_all_were_forgotten_is_not_kept() {
+    let (envelope, asked) = slow().await;
+    let sealing = tokio::spawn({
+        let envelope = envelope.clone();
+        async move { envelope.seal(b"row", CONTEXT).await.unwrap() }
+    });
+    while asked.load(Ordering::SeqCst) == 0 {
+        yield_now().await;
+    }
+    envelope.forget();
+    let before = sealing.await.unwrap();
+    let after = envelope.seal(b"row", CONTEXT).await.unwrap();
+    assert_ne!(wrapped(&before), wrapped(&after));
+}
+
+/// Somebody writes another file to the place while the HSM is asked: a header over its beginning would be the end of it.
+#[tokio::test]
+async fn a_file_that_became_another_meanwhile_is_left_alone() {
+    let (envelope, asked) = slow().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sealed");
+    fs::write(&path, envelope.seal(&pattern(100), CONTEXT).await.unwrap()).unwrap();
+    let before = asked.load(Ordering::SeqCst);
+    let rewrapping = tokio::spawn({
+        let (envelope, path) = (envelope.clone(), path.clone());
+        async move { envelope.rewrap_file(path).await }
+    });
+    while asked.load(Ordering::SeqCst) == before {
+        yield_now().await;
+    }
+    let other = envelope.seal(&pattern(200), CONTEXT).await.unwrap();
+    fs::write(&path, &other).unwrap();
+    let error = rewrapping.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(fs::read(&path).unwrap() == other);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Whoever can put a file there does not decide how much memory is taken for it.
+#[test]
+fn an_old_header_that_is_absurdly_long_is_none() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sealed");
+    let saved = folder.path().join("sealed.old-header");
+    fs::write(&path, world.short(100)).unwrap();
+    File::create(&saved).unwrap().set_len(1 << 42).unwrap();
+    world.envelope().rewrap_file(&path).unwrap();
+    assert!(!saved.exists());
 }
 
 /// An HSM in memory, with a key that wraps.

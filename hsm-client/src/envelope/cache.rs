@@ -14,7 +14,8 @@ use crate::key::Wrapped;
 ///
 /// A data key that is at hand is used without asking the HSM: what was disabled, deleted or denied meanwhile goes on for
 /// [`age`](Self::age) at most, and these uses are not in the audit log. Whoever reads the memory of the process reads
-/// the data keys that are kept.
+/// the data keys that are kept. What is too old is wiped when the envelope is used the next time: one that is not used any
+/// more keeps its last data keys until it is dropped, or told to [`forget`](super::Envelope::forget).
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,7 +73,7 @@ impl CacheLimits {
         self
     }
 
-    /// Keeps a data key for at most `age`, used or not, and no longer than [`AGE_MAX`](Self::AGE_MAX).
+    /// Uses a data key for at most `age`, and no longer than [`AGE_MAX`](Self::AGE_MAX).
     pub const fn age(mut self, age: Duration) -> Self {
         let longer = age.as_millis() > Self::AGE_MAX.as_millis();
         self.age = if longer { Self::AGE_MAX } else { age };
@@ -114,6 +115,8 @@ struct State {
     sealing: Option<(Kept, u32)>,
     /// What was opened, the latest first.
     opened: VecDeque<Kept>,
+    /// How often all was forgotten: what was asked for before that is not kept after it.
+    forgotten: u64,
 }
 
 struct Kept {
@@ -150,15 +153,28 @@ impl Cache {
         Some(key)
     }
 
-    /// A new data key, under which one value is being sealed.
-    pub(super) fn seals(&self, key: &Arc<DataKey>) {
+    /// Whether several values can be sealed under one data key.
+    pub(super) fn shares(&self) -> bool {
+        self.limits.keys > 0 && self.limits.uses > 1 && !self.limits.age.is_zero()
+    }
+
+    /// How often all was forgotten.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.lock().forgotten
+    }
+
+    /// A new data key, under which one value is being sealed, that was asked for after all was `forgotten` so often.
+    pub(super) fn seals(&self, key: &Arc<DataKey>, forgotten: u64) {
         let since = self.clock.monotonic();
         let kept = || Kept {
             key: key.clone(),
             since,
         };
         let mut state = self.fresh();
-        if self.limits.keys > 0 && self.limits.uses > 1 {
+        if state.forgotten != forgotten {
+            return;
+        }
+        if self.shares() {
             state.sealing = Some((kept(), 1));
         }
         self.keep(&mut state, kept());
@@ -177,16 +193,22 @@ impl Cache {
         Some(key)
     }
 
-    /// A data key that the HSM has unwrapped.
-    pub(super) fn opened(&self, key: &Arc<DataKey>) {
+    /// A data key that the HSM has unwrapped, and was asked for after all was `forgotten` so often.
+    pub(super) fn opened(&self, key: &Arc<DataKey>, forgotten: u64) {
         let since = self.clock.monotonic();
         let mut state = self.fresh();
-        let key = key.clone();
-        self.keep(&mut state, Kept { key, since });
+        if state.forgotten == forgotten {
+            let key = key.clone();
+            self.keep(&mut state, Kept { key, since });
+        }
     }
 
     pub(super) fn forget(&self) {
-        *self.lock() = State::default();
+        let mut state = self.lock();
+        *state = State {
+            forgotten: state.forgotten + 1,
+            ..State::default()
+        };
     }
 
     fn keep(&self, state: &mut State, kept: Kept) {

@@ -4,15 +4,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use hsm_core::Result;
+use hsm_core::{Error, ErrorKind, Result};
 
 use super::error::failed_io;
-use super::header::Header;
+use super::header::{Header, LEN_MAX};
 
 /// The header of the file at `path`. If a replacement was interrupted, what was before it is put back first.
 pub(super) fn header(path: &Path) -> Result<Header> {
     let saved = saved(path);
-    match fs::read(&saved) {
+    match start_of(&saved) {
         Ok(bytes) => {
             // One that is cut off was still being written, and one of another file is of no use here.
             let mut start = [0; 28];
@@ -35,6 +35,13 @@ pub(super) fn header(path: &Path) -> Result<Header> {
 /// Writes `new` over `old`, which the file at `path` begins with.
 pub(super) fn replace(path: &Path, old: &Header, new: &Header) -> Result<()> {
     let (old, new) = (old.to_bytes(), new.to_bytes());
+    // The HSM was asked meanwhile, and that may take long.
+    if !start_of(path).map_err(failed)?.starts_with(&old) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "the file has got another header while its data key was wrapped anew; it is left as it is",
+        ));
+    }
     if old.len() == new.len() {
         in_place(path, &old, &new).map_err(failed)
     } else {
@@ -45,12 +52,21 @@ pub(super) fn replace(path: &Path, old: &Header, new: &Header) -> Result<()> {
 /// The old header is saved before it is overwritten: half a header would be the end of the data.
 fn in_place(path: &Path, old: &[u8], new: &[u8]) -> io::Result<()> {
     let saved = saved(path);
-    let mut file = File::create(&saved)?;
+    // Nothing that somebody else has put there is written through.
+    let mut file = File::create_new(&saved)?;
     file.write_all(old)?;
     file.sync_all()?;
     sync_folder(path)?;
     overwrite(path, new)?;
     fs::remove_file(saved)
+}
+
+/// As much as a header may have.
+fn start_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let file = File::open(path)?;
+    file.take(LEN_MAX as u64).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 fn overwrite(path: &Path, header: &[u8]) -> io::Result<()> {
@@ -90,6 +106,6 @@ fn saved(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn failed(error: io::Error) -> hsm_core::Error {
+fn failed(error: io::Error) -> Error {
     failed_io("cannot replace the header of the encrypted file", error)
 }
