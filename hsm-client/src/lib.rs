@@ -76,8 +76,9 @@
 //! Rust 1.95 or newer; a newer one is asked for in a minor version only. Enums and structs that may grow are `#[non_exhaustive]`.
 //! Traits that describe our own types ([`Handle`], [`kinds`], those of the adapters) are sealed; those that a program may
 //! implement ([`Clock`], [`Service`](hsm_core::Service), `TokenSource`) are not, and get no new method without a major version.
-//! Modules [`signature`] and `x509` have types of other crates in their API, so a major version of one of these is one of ours.
-//! Of them `rsa` (0.10.0-rc) is a pre-release: the types of RSA signatures, [`signature::rsa`], may change in a minor version.
+//! Modules [`signature`], `x509` and `cms` have types of other crates in their API, so a major version of one of these is one of
+//! ours. Of them `rsa` (0.10.0-rc) and `cms` (0.3.0-rc) are pre-releases: the types of RSA signatures, [`signature::rsa`], and what
+//! `cms::DetachedSignature::as_cms` gives may change in a minor version.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

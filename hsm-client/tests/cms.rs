@@ -374,6 +374,26 @@ fn a_certificate_for_another_key_is_refused_at_once() {
     desk.verify(&signature).unwrap();
 }
 
+/// Which certificate a signer means is signed too: else any other of the same key could be put in its place.
+#[test]
+fn another_certificate_of_the_same_key_is_refused() {
+    let desk = Desk::new();
+    let authority = &desk.pki.issuing;
+    let profile = Profile::DocumentSigning;
+    let certificate = issue(authority, &desk.key, "CN=mallory", profile);
+    let chain = [authority.certificate().clone()];
+    let other = DocumentSigner::new(desk.key.as_async(), certificate, chain);
+    let other = block_on(block_on(other).unwrap().sign(DOCUMENT)).unwrap();
+    desk.verify(&other).unwrap();
+    let forged = desk.forged(|data| {
+        let mut info = data.signer_infos.0.get(0).unwrap().clone();
+        info.sid = other.as_cms().signer_infos.0.get(0).unwrap().sid.clone();
+        data.certificates = other.as_cms().certificates.clone();
+        data.signer_infos = SignerInfos::try_from(vec![info]).unwrap();
+    });
+    refused(desk.verify(&forged.unwrap()), ErrorKind::CryptoFailed, "");
+}
+
 #[test]
 fn an_expired_key_or_certificate_says_so() {
     let desk = Desk::new();
