@@ -123,7 +123,7 @@ async fn release(key: &Key<EcdsaP256>, release: &str) -> Outcome<String> {
         "product": "example",
         "release": release,
     }));
-    let signature: DerSignature = signer.sign_async(manifest.as_bytes()).await?;
+    let signature = AsyncSigner::<DerSignature>::sign_async(&signer, manifest.as_bytes()).await?;
     fs::write(path(release).join("manifest.json"), manifest)?;
     fs::write(path(release).join("manifest.sig"), signature.as_bytes())?;
     println!("released {release}, signed by version {version} of the key");

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use home::{Home, app};
-use hsm_client::blocking::{Key, Session};
+use home::{Home, admin, app};
+use hsm_client::blocking::{Hsm, Key, Session};
 use hsm_client::cms::cms::content_info::ContentInfo;
 use hsm_client::cms::cms::signed_data::{SignedData, SignerInfos};
 use hsm_client::cms::{
@@ -82,12 +82,17 @@ fn issue<I: SignatureKind, A: SignatureKind>(
 ) -> Certificate {
     let request = CertificateRequest::new(key.as_async(), subject, ["alice@example.com"]);
     let request = block_on(request).unwrap();
-    block_on(authority.issue(&request, profile, x509::days(50).unwrap())).unwrap()
+    let days = match profile {
+        Profile::IssuingCa { .. } => 80,
+        _ => 50,
+    };
+    block_on(authority.issue(&request, profile, x509::days(days).unwrap())).unwrap()
 }
 
 /// An HSM with authorities and one signer, whose signature over the document is verified.
 struct Desk {
     home: Home,
+    hsm: Hsm,
     session: Session,
     pki: Pki,
     key: Key<EcdsaP256>,
@@ -106,6 +111,7 @@ impl Desk {
         cms::verify(&signature, DOCUMENT, &pki.trust()).unwrap();
         Self {
             home,
+            hsm,
             session,
             pki,
             key,
@@ -368,8 +374,28 @@ fn a_certificate_for_another_key_is_refused_at_once() {
     desk.verify(&signature).unwrap();
 }
 
+/// Which certificate a signer means is signed too: else any other of the same key could be put in its place.
 #[test]
-fn a_key_that_has_expired_says_so() {
+fn another_certificate_of_the_same_key_is_refused() {
+    let desk = Desk::new();
+    let authority = &desk.pki.issuing;
+    let profile = Profile::DocumentSigning;
+    let certificate = issue(authority, &desk.key, "CN=mallory", profile);
+    let chain = [authority.certificate().clone()];
+    let other = DocumentSigner::new(desk.key.as_async(), certificate, chain);
+    let other = block_on(block_on(other).unwrap().sign(DOCUMENT)).unwrap();
+    desk.verify(&other).unwrap();
+    let forged = desk.forged(|data| {
+        let mut info = data.signer_infos.0.get(0).unwrap().clone();
+        info.sid = other.as_cms().signer_infos.0.get(0).unwrap().sid.clone();
+        data.certificates = other.as_cms().certificates.clone();
+        data.signer_infos = SignerInfos::try_from(vec![info]).unwrap();
+    });
+    refused(desk.verify(&forged.unwrap()), ErrorKind::CryptoFailed, "");
+}
+
+#[test]
+fn an_expired_key_or_certificate_says_so() {
     let desk = Desk::new();
     let end = desk.home.clock.now() + Duration::from_secs(60);
     desk.key
@@ -380,13 +406,29 @@ fn a_key_that_has_expired_says_so() {
     refused(
         block_on(desk.signer.sign(DOCUMENT)),
         ErrorKind::KeyState,
-        "expired",
+        "deactivated",
     );
     let late = SystemTime::now() + Duration::from_secs(51 * 86_400);
     refused(
         block_on(desk.signer.sign_at(DOCUMENT, late)),
         ErrorKind::InvalidInput,
         "not at the time of signing",
+    );
+}
+
+#[test]
+fn who_may_not_sign_is_told() {
+    let desk = Desk::new();
+    let admin = admin(&desk.hsm);
+    for assignment in admin.role_assignments(None).unwrap() {
+        if assignment.principal.as_str() == "app" {
+            admin.unassign_role(assignment.id).unwrap();
+        }
+    }
+    refused(
+        block_on(desk.signer.sign(DOCUMENT)),
+        ErrorKind::Denied,
+        "sign",
     );
 }
 
@@ -576,7 +618,7 @@ fn what_openssl_signs_is_verified_here() {
              -addext basicConstraints=critical,CA:FALSE -addext keyUsage=digitalSignature"
         ));
         run(&format!(
-            "cms -sign -binary {options} -in document -signer {name}.pem -inkey {name}.key \
+            "cms -sign -binary -in document -signer {name}.pem -inkey {name}.key {options} \
              -outform PEM -out {name}.cms"
         ));
         let signature = fs::read(folder.join(format!("{name}.cms"))).unwrap();

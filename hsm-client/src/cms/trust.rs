@@ -209,7 +209,8 @@ impl ExtendedKeyUsageValidator for Purpose {
 fn reason(error: &webpki::Error) -> String {
     use webpki::Error::{
         CaUsedAsEndEntity, CertExpired, CertNotValidYet, CertRevoked, CrlExpired,
-        RequiredEkuNotFoundContext, UnknownIssuer, UnknownRevocationStatus,
+        InvalidSignatureForPublicKey, RequiredEkuNotFoundContext, UnknownIssuer,
+        UnknownRevocationStatus,
     };
     let known = match error {
         CaUsedAsEndEntity => "it is an authority's, which signs certificates and no documents",
@@ -218,7 +219,9 @@ fn reason(error: &webpki::Error) -> String {
         CertRevoked => "it, or one that leads to it, was revoked",
         CrlExpired { .. } => "a revocation list is out of date",
         RequiredEkuNotFoundContext(_) => "it is for another purpose",
-        UnknownIssuer => "it does not lead to a root that is trusted",
+        InvalidSignatureForPublicKey | UnknownIssuer => {
+            "it does not lead to a root that is trusted"
+        }
         UnknownRevocationStatus => "no revocation list says whether it was revoked",
         other => return format!("{other:?}"),
     };
