@@ -20,8 +20,8 @@ use hsm_client::kinds::{
 };
 use hsm_client::lifecycle::Event;
 use hsm_client::{
-    AttributesUpdate, BuiltInRole, Clock, Error, ErrorKind, Hsm, Key, KeyMaterial, Scope,
-    SecretBytes, Session, Setup, Timestamp, VersionId,
+    AttributesUpdate, BuiltInRole, Clock, Error, ErrorKind, Hsm, Key, KeyMaterial, KeySpec,
+    KeyType, Scope, SecretBytes, Session, Setup, Timestamp, Usage, Usages, VersionId,
 };
 use hsm_testkit::ManualClock;
 use pollster::block_on;
@@ -195,6 +195,28 @@ fn a_version_that_is_suspended_or_compromised_leaves_at_once() {
     event(second, Event::Resume);
     world.clock.advance(VERSIONS_LIFETIME);
     verify(&issuer, &world.token(&issuer)).unwrap();
+}
+
+/// The new version was taken back before it signed: the old one goes on, and verifiers must know it.
+#[test]
+fn a_version_that_goes_on_signing_stays_published() {
+    let world = World::new();
+    let issuer = world.issuer::<EcdsaP256>("tokens");
+    let first = kid(&world.token(&issuer));
+    let second = block_on(issuer.rotate()).unwrap();
+    let key = block_on(world.session.key::<EcdsaP256>("tokens")).unwrap();
+    let update = AttributesUpdate::new().event(Event::Deactivate);
+    block_on(key.at(second).update(update)).unwrap();
+    // A session that is used lasts.
+    world.clock.advance(PUBLICATION_LEAD_DEFAULT);
+    assert_eq!(kid(&world.token(&issuer)), first);
+    world
+        .clock
+        .advance(VERSIONS_LIFETIME + LIFETIME + CLOCK_SKEW);
+    let token = world.token(&issuer);
+    assert_eq!(kid(&token), first);
+    assert!(kids(&issuer).contains(&first), "{:?}", kids(&issuer));
+    verify(&issuer, &token).unwrap();
 }
 
 #[test]
@@ -450,6 +472,36 @@ fn a_key_set_is_read_with_care() {
     );
 }
 
+/// RFC 7517 sections 4.2 and 4.3.
+#[test]
+fn a_key_for_another_use_verifies_nothing() {
+    use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
+
+    let world = World::new();
+    let issuer = world.issuer::<EcdsaP256>("tokens");
+    let token = world.token(&issuer);
+    let set = block_on(issuer.jwks()).unwrap();
+    let verify = |key_use, operations| {
+        let mut set = set.clone();
+        set.keys[0].common.public_key_use = key_use;
+        set.keys[0].common.key_operations = operations;
+        let verifier = Verifier::new(&set).unwrap().clock(world.clock.clone());
+        verifier.verify::<Value>(&token, &validation())
+    };
+    verify(Some(PublicKeyUse::Signature), None).unwrap();
+    verify(None, None).unwrap();
+    verify(None, Some(vec![KeyOperations::Verify])).unwrap();
+    for key_use in [
+        PublicKeyUse::Encryption,
+        PublicKeyUse::Other("firmware".to_owned()),
+    ] {
+        refused(verify(Some(key_use), None), ErrorKind::NotFound, "`kid`");
+    }
+    for operations in [vec![], vec![KeyOperations::DeriveKey, KeyOperations::Sign]] {
+        refused(verify(None, Some(operations)), ErrorKind::NotFound, "`kid`");
+    }
+}
+
 fn headless_token(kid: &str) -> String {
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some(kid.to_owned());
@@ -575,6 +627,42 @@ fn published_tokens_are_read_with_imported_keys() {
         let hash = format!("{:x}", base16(&Sha256::digest(text.expose())));
         assert_eq!(hash, vectors::TEXT_SHA256, "{name}");
     }
+}
+
+/// RFC 7516 appendix A.1: RSA-OAEP, which is read and not written, and no `kid`.
+#[test]
+fn the_published_token_with_rsa_oaep_is_read() {
+    let world = World::new();
+    let spec = KeySpec::new(KeyType::Rsa2048, Usages::of(&[Usage::UnwrapKey])).unwrap();
+    let key = KeyMaterial::from_jwk(vectors::RSA_KEY.as_bytes()).unwrap();
+    let key = block_on(async { world.session.import_any("rsa", spec, key).await });
+    let recipient = Recipient::new(key.unwrap());
+    let text = block_on(recipient.decrypt(vectors::RSA_OAEP)).unwrap();
+    assert_eq!(text.expose(), vectors::RSA_OAEP_TEXT.as_bytes());
+    // A key that is bound to RSA-OAEP-256 does not do it.
+    let bound = world.recipient::<RsaOaep2048>("bound");
+    let result = block_on(bound.decrypt(vectors::RSA_OAEP));
+    refused(result, ErrorKind::InvalidInput, "is not for");
+}
+
+#[test]
+fn nobody_writes_to_a_version_that_is_not_valid_yet() {
+    let world = World::new();
+    let recipient = world.recipient::<EcdhP256>("letters");
+    let key = block_on(world.session.key::<EcdhP256>("letters")).unwrap();
+    let first = block_on(key.info()).unwrap().version;
+    let second = block_on(key.rotate()).unwrap();
+    let tomorrow = world.clock.now() + Duration::from_secs(86_400);
+    let update = AttributesUpdate::new().not_before(tomorrow);
+    block_on(key.at(second).update(update)).unwrap();
+    let published = block_on(recipient.jwks()).unwrap();
+    assert_eq!(
+        published.keys[0].common.key_id,
+        Some(first.to_string()),
+        "the second is {second}"
+    );
+    let token = block_on(recipient.encrypt(TEXT)).unwrap();
+    assert_eq!(block_on(recipient.decrypt(&token)).unwrap().expose(), TEXT);
 }
 
 /// Hexadecimal digits.
