@@ -1,17 +1,19 @@
 //! [`Recipient`]: encrypted tokens to a key of the HSM; [`encrypt`]: to a public key, without one.
 
+use std::sync::Arc;
+
 use hsm_core::lifecycle::State;
 use hsm_core::limits::KEY_VERSIONS_MAX;
 use hsm_core::{
-    Algorithm, Ciphertext, Error, ErrorKind, KeyFamily, KeySpec, KeyType, Operation, PageRequest,
-    PublicKey, Result, SecretBytes, Usage, VersionId,
+    Algorithm, Ciphertext, Clock, Error, ErrorKind, KeyFamily, KeySpec, KeyType, Operation,
+    PageRequest, PublicKey, Result, SecretBytes, Usage, VersionId,
 };
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::compact::{Body, Compact, Header, encode};
 use super::jwe::{self, Content, IV_LEN, TAG_LEN};
 use super::{ENCRYPTED_LEN_MAX, ENCRYPTION, check_len, invalid, published, read_jwk};
-use crate::{AnyKey, Encrypted, Wrapped};
+use crate::{AnyKey, Encrypted, SystemClock, Wrapped};
 
 /// Reads the tokens that were encrypted to a key of the HSM: see [the module](super).
 ///
@@ -27,6 +29,7 @@ use crate::{AnyKey, Encrypted, Wrapped};
 pub struct Recipient {
     key: AnyKey,
     other_name: Option<String>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Recipient {
@@ -36,7 +39,15 @@ impl Recipient {
         Self {
             key,
             other_name: None,
+            clock: Arc::new(SystemClock),
         }
+    }
+
+    /// Takes the time from `clock`: for tests. It should show what the HSM's clock does.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Also takes tokens with this `kid`, by which the world knew the key before it was imported. They are read with the
@@ -200,9 +211,10 @@ impl Recipient {
                     limit: Some(KEY_VERSIONS_MAX),
                 };
                 let versions = handle.versions(all).await?.items;
+                let now = self.clock.now();
                 versions
                     .into_iter()
-                    .rfind(|version| version.attributes.state == State::Active)
+                    .rfind(|version| version.attributes.state_at(now) == State::Active)
             }
         };
         let info = info.ok_or_else(|| {
