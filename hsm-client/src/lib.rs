@@ -52,6 +52,8 @@
 pub mod attestation;
 pub mod audit;
 pub mod blocking;
+#[cfg(any(feature = "rustls", feature = "x509"))]
+mod certificate;
 mod clock;
 mod create;
 #[cfg(feature = "aead")]
