@@ -89,6 +89,8 @@ pub mod tls;
 #[cfg(feature = "tpm")]
 mod tpm;
 mod url;
+#[cfg(any(feature = "jose", feature = "rustls"))]
+mod versions;
 #[cfg(feature = "x509")]
 #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
 pub mod x509;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hsm_client::jose::jsonwebtoken::crypto::{JwtSigner, JwtVerifier};
 use hsm_client::jose::jsonwebtoken::{self, DecodingKey, EncodingKey, Header};
@@ -20,9 +21,12 @@ use hsm_client::kinds::{
 };
 use hsm_client::lifecycle::Event;
 use hsm_client::{
-    AttributesUpdate, BuiltInRole, Clock, Error, ErrorKind, Hsm, Key, KeyMaterial, KeySpec,
-    KeyType, Scope, SecretBytes, Session, Setup, Timestamp, Usage, Usages, VersionId,
+    AttributesUpdate, BuiltInRole, Clock, Credentials, Error, ErrorKind, Hsm, Key, KeyMaterial,
+    KeySpec, KeyType, Principal, Scope, SecretBytes, Session, Setup, Timestamp, Usage, Usages,
+    VersionId,
 };
+use hsm_core::audit::RequestId;
+use hsm_core::{Request, Response};
 use hsm_testkit::ManualClock;
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -35,6 +39,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// An HSM in memory with a crypto user, at the time of the machine, which `jsonwebtoken` goes by.
 struct World {
     clock: Arc<ManualClock>,
+    hsm: Hsm,
     session: Session,
 }
 
@@ -44,7 +49,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(
             now.unix_seconds(),
         )));
-        let session = block_on(async {
+        let (hsm, session) = block_on(async {
             let setup = Setup::new("admin", PASSWORD).clock(clock.clone());
             let hsm = Hsm::create("memory:", setup).await?;
             let admin = hsm.login("admin", PASSWORD).await?;
@@ -52,11 +57,14 @@ impl World {
             admin
                 .assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys)
                 .await?;
-            hsm.login("app", PASSWORD).await
-        });
+            let session = hsm.login("app", PASSWORD).await?;
+            Ok::<_, Error>((hsm, session))
+        })
+        .unwrap();
         Self {
             clock,
-            session: session.unwrap(),
+            hsm,
+            session,
         }
     }
 
@@ -791,6 +799,64 @@ fn nothing_is_encrypted_to_a_key_that_is_not_for_it() {
         ErrorKind::InvalidInput,
         "symmetric",
     );
+}
+
+// An HSM of others, whose pages are short.
+
+#[derive(Debug)]
+struct ShortPages(Hsm);
+
+#[derive(Debug)]
+struct ShortPagesSession(Session);
+
+#[async_trait]
+impl hsm_core::Service for ShortPages {
+    async fn login(&self, credentials: Credentials) -> Result<Arc<dyn hsm_core::Session>, Error> {
+        let session = self.0.login_with(credentials).await?;
+        Ok(Arc::new(ShortPagesSession(session)))
+    }
+}
+
+#[async_trait]
+impl hsm_core::Session for ShortPagesSession {
+    fn principal(&self) -> &Principal {
+        self.0.principal()
+    }
+
+    async fn call(&self, id: RequestId, mut request: Request<'_>) -> Result<Response, Error> {
+        if let Request::ListVersions { page, .. } = &mut request {
+            page.limit = Some(2);
+        }
+        self.0.call_as(id, request).await
+    }
+
+    async fn logout(&self) {
+        self.0.logout().await;
+    }
+}
+
+#[test]
+fn versions_beyond_the_first_page_are_seen() {
+    let mut world = World::new();
+    world.session = block_on(async {
+        let hsm = Hsm::over(Arc::new(ShortPages(world.hsm.clone())))?;
+        hsm.login("app", PASSWORD).await
+    })
+    .unwrap();
+    let issuer = world.issuer::<EcdsaP256>("tokens");
+    for count in 1..=5 {
+        assert_eq!(kids(&issuer).len(), count);
+        block_on(issuer.rotate()).unwrap();
+    }
+    let newest = kids(&issuer).pop().unwrap();
+    world.clock.advance(PUBLICATION_LEAD_DEFAULT);
+    assert_eq!(kid(&world.token(&issuer)), newest);
+
+    let recipient = world.recipient::<EcdhP256>("letters");
+    let key = block_on(world.session.key::<EcdhP256>("letters")).unwrap();
+    let rotated = (0..3).map(|_| block_on(key.rotate()).unwrap()).last();
+    let token = block_on(recipient.encrypt(TEXT)).unwrap();
+    assert_eq!(kid(&token), rotated.unwrap().to_string());
 }
 
 #[path = "keys/rfc7520.rs"]

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hsm_core::key::typed::Signing;
-use hsm_core::limits::KEY_VERSIONS_MAX;
-use hsm_core::{Clock, Error, ErrorKind, KeyInfo, PageRequest, Result, Timestamp, VersionId};
+use hsm_core::{Clock, Error, ErrorKind, KeyInfo, Result, Timestamp, VersionId};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Header, TokenData, Validation};
 use serde::Serialize;
@@ -21,7 +20,7 @@ use super::{
     UNKNOWN_KEY_ID_DELAY, VERSIONS_LIFETIME, check_len, invalid, published,
 };
 use crate::flight::Flight;
-use crate::{Key, SystemClock};
+use crate::{Key, SystemClock, versions};
 
 /// Signs tokens with a key of the HSM, and publishes the keys to verify them with: see [the module](super).
 ///
@@ -261,11 +260,7 @@ impl<A: Signing> Issuer<A> {
         };
         let ask = async {
             let (taken, forgotten) = (self.clock.monotonic(), self.lock().forgotten);
-            let all = PageRequest {
-                after: None,
-                limit: Some(KEY_VERSIONS_MAX),
-            };
-            let versions = self.key.versions(all).await?.items;
+            let versions = versions::all(|page| self.key.versions(page)).await?;
             let view = Arc::new(View { taken, versions });
             let mut known = self.lock();
             if known.forgotten == forgotten {

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use hsm_core::lifecycle::State;
-use hsm_core::limits::KEY_VERSIONS_MAX;
 use hsm_core::{
     Algorithm, Ciphertext, Clock, Error, ErrorKind, KeyFamily, KeySpec, KeyType, Operation,
-    PageRequest, PublicKey, Result, SecretBytes, Usage, VersionId,
+    PublicKey, Result, SecretBytes, Usage, VersionId,
 };
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::compact::{Body, Compact, Header, encode};
 use super::jwe::{self, Content, IV_LEN, TAG_LEN};
 use super::{ENCRYPTED_LEN_MAX, ENCRYPTION, check_len, invalid, published, read_jwk};
-use crate::{AnyKey, Encrypted, SystemClock, Wrapped};
+use crate::{AnyKey, Encrypted, SystemClock, Wrapped, versions};
 
 /// Reads the tokens that were encrypted to a key of the HSM: see [the module](super).
 ///
@@ -206,11 +205,7 @@ impl Recipient {
         let info = match handle.version() {
             Some(_) => Some(handle.info().await?),
             None => {
-                let all = PageRequest {
-                    after: None,
-                    limit: Some(KEY_VERSIONS_MAX),
-                };
-                let versions = handle.versions(all).await?.items;
+                let versions = versions::all(|page| handle.versions(page)).await?;
                 let now = self.clock.now();
                 versions
                     .into_iter()
