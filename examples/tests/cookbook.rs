@@ -21,8 +21,7 @@ fn every_recipe_runs() {
 
 #[test]
 fn the_page_shows_the_program() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cookbook.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = page();
     let blocks: Vec<_> = page
         .split("\n```rust\n")
         .skip(1)
@@ -43,9 +42,41 @@ fn the_page_shows_the_program() {
                     .strip_prefix("fn ")
             })
             .filter_map(|rest| rest.split('(').next())
-            .filter(|name| *name != "main")
             .map(str::to_owned)
             .collect()
     };
-    assert_eq!(recipes(&blocks.concat()), recipes(PROGRAM));
+    let (program, _main) = PROGRAM.split_once("#[tokio::main]").unwrap();
+    assert_eq!(recipes(&blocks.concat()), recipes(program));
+}
+
+#[test]
+fn the_table_leads_to_every_recipe() {
+    let page = page();
+    let anchors: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(anchor)
+        .collect();
+    let (table, _) = page.split_once("\n```rust\n").unwrap();
+    let links: Vec<_> = table
+        .split("](#")
+        .skip(1)
+        .map(|rest| rest.split_once(')').unwrap().0.to_owned())
+        .collect();
+    assert_eq!(links, anchors, "in the order of the page");
+}
+
+/// The name of a heading in a link, as the usual renderers make it.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, ' ' | '-'))
+        .map(|letter| if letter == ' ' { '-' } else { letter })
+        .collect()
+}
+
+fn page() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cookbook.md");
+    fs::read_to_string(page).unwrap()
 }

@@ -14,19 +14,35 @@ fn run(change: impl FnOnce(&mut Command) -> &mut Command) -> (Output, String, St
 }
 
 #[test]
-fn it_signs_and_opens_with_its_own_tpm_only() {
+fn it_opens_with_its_own_tpm_only_signs_and_proves_where_the_key_lives() {
     if let Some(reason) = TpmSimulator::missing() {
         eprintln!("skipped: {reason}");
         return;
     }
     let (output, stdout, stderr) = run(|command| command);
     assert!(output.status.success(), "{stdout}\n{stderr}");
+    let (sealed, resident) = stdout.split_once("a key that lives in the TPM").unwrap();
     for line in [
-        "a key that lives in the TPM signed, and its signature verifies",
-        "opened again, and signed",
-        "with another TPM: device failed",
+        "  with its TPM: it opens, and signs",
+        "  with another TPM: device failed",
+        "  with the passphrase from the safe: it opens",
     ] {
-        assert!(stdout.contains(line), "{line}: {stdout}");
+        assert!(sealed.contains(line), "{line}: {sealed}");
+    }
+    for line in [
+        "  it signs, and its signature verifies",
+        "  its key report is right: EC-P256, ",
+        " made in a TPM 2.0 and never outside",
+        "  an old one is not believed: the report has another nonce",
+        "  with another TPM: device failed",
+    ] {
+        assert!(resident.contains(line), "{line}: {resident}");
+    }
+    // Nothing extends the registers of a simulator.
+    let zeros = "0".repeat(64);
+    for register in [0, 2, 4, 7] {
+        let line = format!("  PCR {register} holds {zeros}");
+        assert!(resident.contains(&line), "{line}: {resident}");
     }
 }
 

@@ -86,14 +86,19 @@ fn jose_compact() -> Done {
 
 /// The test vectors, without what is behind the mark, the version and the algorithm.
 fn envelope_header() -> Done {
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hsm-client/tests/vectors/envelope.json");
+    let vectors =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../hsm-client/tests/vectors/envelope.json");
     let vectors: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(vectors)?)?;
     for (number, vector) in vectors.iter().enumerate().take(4) {
         let hex = vector["sealed"].as_str().ok_or("a vector has bytes")?;
         let bytes: Result<Vec<_>, _> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16))
             .collect();
-        seed("envelope_header", &format!("vector-{number}"), &bytes?[10..])?;
+        seed(
+            "envelope_header",
+            &format!("vector-{number}"),
+            &bytes?[10..],
+        )?;
     }
     Ok(())
 }

@@ -16,7 +16,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     match evidence.decode() {
-        Ok(report) => assert!(!matches!(verdict, Err(VerifyError::Malformed(_))), "{report:?}"),
+        Ok(report) => assert!(
+            !matches!(verdict, Err(VerifyError::Malformed(_))),
+            "{report:?}"
+        ),
         Err(_) => assert!(matches!(verdict, Err(VerifyError::Malformed(_)))),
     }
 });

@@ -64,3 +64,7 @@ pub use self::transport::{
     KernelTransport, Sharing, TcpTransport, Transport, is_undelivered, read_response,
 };
 pub use self::trust::TpmRoot;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

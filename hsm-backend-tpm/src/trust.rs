@@ -54,6 +54,20 @@ impl TpmRoot {
         })
     }
 
+    /// Frees what it holds in the TPM, disconnects, and comes back when that is done. After it every method fails, those of its sealers
+    /// and counters as well. Closing it again does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFailed`](hsm_core::ErrorKind::DeviceFailed) if its thread is gone.
+    pub async fn close(&self) -> Result<()> {
+        let end = |tpm: &mut Tpm| {
+            tpm.end("the connection to the TPM is closed");
+            Ok(())
+        };
+        self.worker.run(end).await
+    }
+
     /// The name of the root key that is in use. Not secret.
     ///
     /// # Errors

@@ -57,8 +57,8 @@ impl MonotonicCounter for Counted {
     }
 }
 
-hsm_testkit::root_sealer_conformance!(crate::sealer(None), missing: hsm_testkit::TpmSimulator::missing());
-hsm_testkit::counter_conformance!(crate::counter(), missing: hsm_testkit::TpmSimulator::missing());
+hsm_testkit::root_sealer_conformance!(sealer(None), missing: TpmSimulator::missing());
+hsm_testkit::counter_conformance!(counter(), missing: TpmSimulator::missing());
 
 /// A simulator to which connections come and go.
 struct Machine {

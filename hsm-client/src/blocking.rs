@@ -263,8 +263,8 @@ impl Session {
 #[must_use = "nothing is made until `make` is called"]
 pub struct CreateKey<'s, K>(crate::CreateKey<'s, K>);
 
-/// The blocking handle that belongs to an async one.
-pub trait Blocking {
+/// The blocking handle that belongs to an async one. Sealed, as [`Handle`] is.
+pub trait Blocking: Handle {
     /// [`Key`] or [`AnyKey`].
     type Handle;
 
@@ -272,7 +272,7 @@ pub trait Blocking {
     fn blocking(self) -> Self::Handle;
 }
 
-impl<A> Blocking for crate::Key<A> {
+impl<A: KeyKind> Blocking for crate::Key<A> {
     type Handle = Key<A>;
 
     fn blocking(self) -> Key<A> {
@@ -288,7 +288,7 @@ impl Blocking for crate::AnyKey {
     }
 }
 
-impl<'s, K: Handle + Blocking + 's> CreateKey<'s, K> {
+impl<'s, K: Blocking + 's> CreateKey<'s, K> {
     /// As [`crate::CreateKey::not_before`].
     pub fn not_before(self, time: Timestamp) -> Self {
         Self(self.0.not_before(time))

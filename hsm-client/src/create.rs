@@ -65,10 +65,19 @@ pub(crate) enum Source {
     },
 }
 
-/// What a builder makes: [`Key`](crate::Key) or [`AnyKey`](crate::AnyKey).
-pub trait Handle: Sized + Send {
+/// What a builder makes: [`Key`](crate::Key) or [`AnyKey`](crate::AnyKey). The trait is sealed; see [`CreateKey`] for an
+/// example.
+pub trait Handle: sealed::Sealed + Sized + Send {
     #[doc(hidden)]
     fn from_info(session: Session, info: &KeyInfo) -> Self;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "this is what seals the trait")]
+    pub trait Sealed {}
+
+    impl<A> Sealed for crate::Key<A> {}
+    impl Sealed for crate::AnyKey {}
 }
 
 impl<'s, K> CreateKey<'s, K> {

@@ -38,6 +38,7 @@
 //! | keep what they made | [`Signature`], [`Encrypted`], [`Wrapped`], [`Encapsulation`] |
 //! | give them to code that knows the traits of the crate `signature` | [`signature`] |
 //! | make certificates, or be the authority that issues them | `x509`, or `rcgen` |
+//! | sign documents and code, and verify such signatures | `cms` |
 //! | sign, verify and encrypt JSON Web Tokens | `jose` |
 //! | encrypt files and rows under data keys that the HSM wraps | `envelope` (feature `aead`) |
 //! | serve TLS with a key of the HSM | `tls`, with the feature `rustls` |
@@ -46,6 +47,37 @@
 //! | check the audit log | [`audit`] |
 //! | choose who does the cryptography, FIPS mode | [`OpenOptions::device`], [`SoftDeviceOptions`] |
 //! | understand a failure | [`Error`], [`ErrorKind`] |
+//!
+//! The page `docs/cookbook.md` of the repository has a dozen lines for each task.
+//!
+//! # Features
+//!
+//! | feature | adds | needs |
+//! |---|---|---|
+//! | `remote` (default) | `https://…` and `unix:…` behind [`Hsm::open`], module `remote` | 70 crates: HTTP, TLS, tokio |
+//! | `signature` (default) | [`Key::signer`], module [`signature`] | nothing that is not there |
+//! | `x509` | requests, certificates, revocation lists: module `x509` | 4 crates |
+//! | `rcgen` | keys for the crate `rcgen`: module `rcgen` | 26 crates |
+//! | `rustls` | TLS for servers and clients: module `tls` | 15 crates, or none with `remote`; tokio |
+//! | `jose` | JSON Web Tokens: module `jose` | 3 crates |
+//! | `aead` | envelope encryption: module `envelope` | 4 crates |
+//! | `cms` | signed documents: module `cms` | 9 crates, of which `cms` is a pre-release |
+//! | `tpm` | `tpm:…` behind [`Hsm::create`] and [`Hsm::open`], `TpmSeal` | 3 crates, no system library |
+//! | `attestation` | the verifier of key reports, in [`attestation`] | 4 crates |
+//! | `full` | all of the above | 113 crates |
+//! | `rust-crypto` | the provider in pure Rust beside AWS-LC, [`CryptoProvider`] | 10 crates |
+//! | `fips` | the validated module of AWS-LC | Go and CMake to build |
+//!
+//! A feature adds an API and changes no call. A crate whose types are in the API of a module is in that module, so that
+//! programs need not depend on the version that fits.
+//!
+//! # Versions
+//!
+//! Rust 1.95 or newer; a newer one is asked for in a minor version only. Enums and structs that may grow are `#[non_exhaustive]`.
+//! Traits that describe our own types ([`Handle`], [`kinds`], those of the adapters) are sealed; those that a program may
+//! implement ([`Clock`], [`Service`](hsm_core::Service), `TokenSource`) are not, and get no new method without a major version.
+//! Modules [`signature`] and `x509` have types of other crates in their API, so a major version of one of these is one of ours.
+//! Of them `rsa` (0.10.0-rc) is a pre-release: the types of RSA signatures, [`signature::rsa`], may change in a minor version.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -55,6 +87,9 @@ pub mod blocking;
 #[cfg(any(feature = "rustls", feature = "x509"))]
 mod certificate;
 mod clock;
+#[cfg(feature = "cms")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cms")))]
+pub mod cms;
 mod create;
 #[cfg(feature = "aead")]
 #[cfg_attr(docsrs, doc(cfg(feature = "aead")))]

@@ -114,6 +114,11 @@ impl Local {
             // One that was zeroized is closed already.
             drop(tpm.close().await);
         }
+        #[cfg(feature = "tpm")]
+        if let Some(seal) = &self.seal {
+            // Nothing is asked of it any more.
+            drop(seal.close().await);
+        }
         closed
     }
 }

@@ -11,11 +11,6 @@ pages! {
     Readme = "README.md";
 }
 
-#[cfg(feature = "tpm")]
-pages! {
-    Tpm = "docs/tpm.md";
-}
-
 #[cfg(feature = "remote")]
 pages! {
     Remote = "docs/remote.md";

@@ -80,6 +80,11 @@ impl Connected {
         })
     }
 
+    /// Gives the TPM back, whoever still has a session.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.root.close().await
+    }
+
     /// What seals the domain key.
     pub(crate) fn protector(&self) -> Result<Protector> {
         let registers = match &self.seal.registers[..] {

@@ -61,6 +61,9 @@
 //! }
 //! ```
 //!
+//! The types of RSA are those of `rsa` 0.10.0-rc, a pre-release: the stable 0.9 does not know this `signature`. They may change
+//! in a minor version of this crate. The others are stable.
+//!
 //! # Errors
 //!
 //! What the HSM refuses is a [`signature::Error`](traits::Error) whose source is the [`Error`]: an expired or
@@ -91,7 +94,8 @@ pub use ::{
     ecdsa, ed25519_dalek, k256, ml_dsa, p256, p384, p521, rsa, sha2, signature as traits, spki,
 };
 
-/// A kind of key whose signatures other crates have types for: every kind that signs.
+/// A kind of key whose signatures other crates have types for: every kind that signs. Sealed, as all [`kinds`](crate::kinds)
+/// are; the [module](self) lists them.
 pub trait SignatureKind: Signing + Sized {
     /// The signature.
     type Signature: SignatureEncoding + fmt::Debug + Send + Sync + 'static;
@@ -119,7 +123,7 @@ pub trait SignatureKind: Signing + Sized {
     }
 }
 
-/// A [`SignatureKind`] that signs digests as well: all but Ed25519 and ML-DSA.
+/// A [`SignatureKind`] that signs digests as well: all but Ed25519 and ML-DSA. Sealed.
 pub trait DigestSignatureKind: SignatureKind + SigningDigests {
     /// The hash of the algorithm.
     type Digest: Digest + FixedOutput + Update + 'static;

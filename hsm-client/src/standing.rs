@@ -191,6 +191,11 @@ fn ended() -> Error {
 fn again<'a>(request: &Request<'a>) -> Option<Request<'a>> {
     Some(match request {
         Request::GetKey { key } => Request::GetKey { key: key.clone() },
+        Request::AttestKey { key, nonce, pcrs } => Request::AttestKey {
+            key: key.clone(),
+            nonce: nonce.clone(),
+            pcrs: *pcrs,
+        },
         Request::ListVersions { name, page } => Request::ListVersions {
             name: name.clone(),
             page: page.clone(),

@@ -55,7 +55,7 @@
 mod authority;
 mod profile;
 mod request;
-mod verify;
+pub(crate) mod verify;
 
 use std::time::{Duration, SystemTime};
 
@@ -127,7 +127,10 @@ pub fn check_key(certificate: &Certificate, public: &PublicKey) -> Result<()> {
 }
 
 /// Signs, and gives the signature as X.509 has it.
-async fn sign<A: SignatureKind>(signer: &Signer<A>, message: &[u8]) -> Result<BitString> {
+pub(crate) async fn sign<A: SignatureKind>(
+    signer: &Signer<A>,
+    message: &[u8],
+) -> Result<BitString> {
     let made = signer.key().sign(message).await?;
     let public = signer.public_key();
     let bytes = public.to_der_signature(<A as Signing>::ALGORITHM, made.bytes())?;
@@ -146,10 +149,10 @@ fn name(text: &str) -> Result<Name> {
     })
 }
 
-fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+pub(crate) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-fn unencodable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn unencodable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     invalid("it cannot be encoded in DER").with_source(source)
 }

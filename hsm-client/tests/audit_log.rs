@@ -21,6 +21,7 @@ use hsm_client::{
     KeyType, PageRequest, Principal, PublicKey, Result, RoleDefinition, RoleId, Scope, SecretBytes,
     Settings, SettingsUpdate, SignInput, Timestamp, Usage, Usages, UserUpdate, audit,
 };
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::audit::{Entry, OwnedEvent, RequestId};
 use hsm_core::{
     CiphertextRef, Credentials, Engine, EngineSession, NewKeyParameters, Parts, Request, Response,
@@ -198,6 +199,11 @@ fn every_request_leaves_one_record_of_its_own() {
         },
         Request::GetKey { key: key("k") },
         Request::GetKey { key: key("ghost") },
+        Request::AttestKey {
+            key: key("k"),
+            nonce: Nonce::new([7; 16]).unwrap(),
+            pcrs: Pcrs::NONE,
+        },
         Request::ListKeys { page: page() },
         Request::ListVersions {
             name: name("k"),

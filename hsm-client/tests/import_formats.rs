@@ -109,7 +109,7 @@ fn refused(read: Result<KeyMaterial>, kind: ErrorKind, says: &str) {
 #[test]
 fn what_is_no_private_key_is_refused() {
     use ErrorKind::{InvalidInput, LimitExceeded, Unsupported};
-    let pem = KeyMaterial::from_pem;
+    let pem = |pem: &[u8]| KeyMaterial::from_pem(pem);
     refused(
         pem(&file("p256.encrypted.pem")),
         Unsupported,

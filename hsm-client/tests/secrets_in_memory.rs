@@ -349,7 +349,7 @@ impl World {
         let block: Vec<u8> = block.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut key = [0; 32];
         Hkdf::<Sha256>::new(Some(salt), &stretched)
-            .expand_multi_info(&[b"hsm protector v1", head], &mut key)
+            .expand_multi_info(&[b"hsm protector", head], &mut key)
             .unwrap();
         [
             Secret::new("argon2 block", &block),

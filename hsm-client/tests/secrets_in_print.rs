@@ -13,6 +13,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use hsm_backend_soft::{Protector, ProtectorFile, SoftDevice};
+use hsm_backend_tpm::{TcpTransport, TpmDevice, TpmRoot};
 use hsm_client::kinds::{Aes256Gcm, Aes256Kwp, EcdsaP256, HmacSha256, Kdk256};
 use hsm_client::remote::{AccessToken, ClientCredentials, ManagedIdentity, StaticToken};
 use hsm_client::{
@@ -22,10 +23,10 @@ use hsm_client::{
 use hsm_core::key::KeyMaterial;
 use hsm_core::{
     Binding, CiphertextRef, Credentials, DeriveParameters, Device, Encapsulated, Engine,
-    NewKeyParameters, Parts, Principal, Request, Response, Service,
+    NewKeyParameters, Parts, Principal, Request, Response, RootSealer, Service,
 };
 use hsm_store::{AuditLog, EmbeddedStore};
-use hsm_testkit::ManualClock;
+use hsm_testkit::{ManualClock, TpmSimulator};
 use pollster::block_on;
 
 /// Long enough not to turn up by chance, also as text.
@@ -55,10 +56,54 @@ fn nothing_that_is_printed_has_a_secret() {
 }
 
 #[test]
+fn nothing_of_a_tpm_that_is_printed_has_a_secret() {
+    if let Some(reason) = TpmSimulator::missing() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("tpm");
+    fs::create_dir(&state).unwrap();
+    let simulator = TpmSimulator::start(&state);
+    let connect = || TcpTransport::connect(simulator.address());
+    let mut printed = Printed::default();
+
+    let device = TpmDevice::create(connect().unwrap()).unwrap();
+    let spec = KeySpec::new(KeyType::HmacSha256, Usages::of(&[Usage::Sign])).unwrap();
+    let binding = Binding::new("test", &KEY);
+    let made = block_on(device.import(secret(), &spec, &binding)).unwrap();
+    let loaded = block_on(device.load(&made.sealed, &binding)).unwrap();
+    printed.debug("backend-tpm device::TpmDevice", &device);
+    printed.debug("backend-tpm device::TpmDevice", &(&made, &loaded));
+    let short = SecretBytes::copy_from(&KEY[..31]);
+    printed.error(&block_on(device.import(short, &spec, &binding)).unwrap_err());
+    let other = Binding::new("test", PLAINTEXT);
+    printed.error(&block_on(device.load(&made.sealed, &other)).unwrap_err());
+    block_on(device.close()).unwrap();
+    drop((loaded, device));
+
+    let root = TpmRoot::connect(connect().unwrap()).unwrap();
+    let sealer = root.sealer(None);
+    let mut sealed = sealer.seal(&secret()).unwrap();
+    let last = sealed.len() - 1;
+    sealed[last] ^= 1;
+    printed.error(&sealer.unseal(&sealed).unwrap_err());
+    let counter = root.create_counter(&folder.path().join("counter")).unwrap();
+    printed.debug("backend-tpm trust::TpmRoot", &root);
+    printed.debug("backend-tpm sealer::TpmSealer", &sealer);
+    printed.debug("backend-tpm counter::TpmCounter", &counter);
+    let expected = PRINTED_OF_A_TPM.iter().chain(&["core error::Error"]);
+    assert_eq!(printed.types, expected.copied().collect());
+}
+
+#[test]
 fn every_public_type_is_considered() {
     let mut found = BTreeSet::new();
     for_each_source(|path, text| public_types(path, text, &mut found));
-    let listed = || PRINTED.iter().chain(NO_SECRETS).copied();
+    let listed = || {
+        let printed = PRINTED.iter().chain(PRINTED_OF_A_TPM);
+        printed.chain(NO_SECRETS).copied()
+    };
     let known: BTreeSet<_> = listed().map(str::to_owned).collect();
     assert_eq!(known.len(), listed().count(), "one is listed twice");
     let missing: Vec<_> = found.difference(&known).collect();
@@ -186,18 +231,39 @@ const PRINTED: &[&str] = &[
     "core session::EngineSession",
 ];
 
+/// Those that are printed where there is a TPM.
+const PRINTED_OF_A_TPM: &[&str] = &[
+    "backend-tpm counter::TpmCounter",
+    "backend-tpm device::TpmDevice",
+    "backend-tpm sealer::TpmSealer",
+    "backend-tpm trust::TpmRoot",
+];
+
 /// Types that have no place for a secret: names, numbers, choices, public keys, sealed or wrapped bytes.
 const NO_SECRETS: &[&str] = &[
+    "attestation error::KeyAttribute",
+    "attestation error::Statement",
+    "attestation error::VerifyError",
+    "attestation tpm::TpmState",
+    "attestation tpm::VerifiedTpm",
+    "attestation verifier::Level",
+    "attestation verifier::VerifiedKey",
+    "attestation verifier::Verifier",
     "backend-soft device::FipsStatus",
     "backend-soft options::CryptoProvider",
     "backend-soft options::SoftDeviceOptions",
     "backend-soft protector::ProtectorKind",
+    "backend-tpm kernel::KernelTransport",
+    "backend-tpm root::RootName",
+    "backend-tpm tcp::TcpTransport",
+    "backend-tpm transport::Sharing",
     "client acceptor::Acceptor",
     "client acceptor::Connector",
     "client auth::Challenge",
     "client authority::CertificateAuthority",
     "client cache::CacheLimits",
     "client clock::SystemClock",
+    "client cms::DetachedSignature",
     "client compact::Compact",
     "client identity::ByName",
     "client identity::Identity",
@@ -209,14 +275,18 @@ const NO_SECRETS: &[&str] = &[
     "client recipient::Recipient",
     "client request::CertificateRequest",
     "client seal::TpmSeal",
+    "client signer::DocumentSigner",
     "client signer::VersionSigner",
     "client signer::VersionVerifier",
     "client signing_key::SigningKey",
     "client tickets::Tickets",
+    "client trust::Purpose",
+    "client trust::Trust",
     "client url::Address",
     "client url::TpmAddress",
     "client url::Url",
     "client verifier::Verifier",
+    "client verify::SignedBy",
     "core action::ActionSet",
     "core action::DataAction",
     "core algorithm::Algorithm",
@@ -227,6 +297,11 @@ const NO_SECRETS: &[&str] = &[
     "core algorithm::KeyTypeInfo",
     "core algorithm::Operation",
     "core approval::Approval",
+    "core attestation::AttestRequest",
+    "core attestation::AttestationKeyId",
+    "core attestation::Evidence",
+    "core attestation::Nonce",
+    "core attestation::Pcrs",
     "core attributes::Attributes",
     "core attributes::AttributesUpdate",
     "core attributes::Origin",
@@ -255,6 +330,13 @@ const NO_SECRETS: &[&str] = &[
     "core record::Checkpoint",
     "core record::RequestId",
     "core record::StreamEvent",
+    "core report::Claims",
+    "core report::KeyReport",
+    "core report::Proof",
+    "core report::Quote",
+    "core report::Signed",
+    "core report::TpmProof",
+    "core report::Unsigned",
     "core request::Deletion",
     "core request::IfTaken",
     "core request::NewKeyParameters",
@@ -825,7 +907,14 @@ fn for_each_source(mut body: impl FnMut(&Path, &str)) {
     }
 }
 
-const MEMBERS: [&str; 4] = ["core", "backend-soft", "store", "client"];
+const MEMBERS: [&str; 6] = [
+    "core",
+    "backend-soft",
+    "backend-tpm",
+    "attestation",
+    "store",
+    "client",
+];
 
 /// Every `pub struct` and `pub enum` of a file, as `member file::Name`.
 fn public_types(path: &Path, text: &str, found: &mut BTreeSet<String>) {

@@ -129,6 +129,48 @@ fn keys_are_used_as_everywhere_and_are_there_when_it_is_opened_again() {
     assert!(signatures >= 4, "{signatures} signatures in the log");
 }
 
+#[cfg(feature = "attestation")]
+#[test]
+fn key_reports_prove_where_a_key_lives_from_version_to_version() {
+    use hsm_client::attestation::{Level, Nonce, Pcrs, Verifier, VerifyError};
+
+    let Some(mut machine) = Machine::new() else {
+        return;
+    };
+    let hsm = machine.create();
+    let app_session = app(&hsm);
+    let key = app_session.create::<EcdsaP256>("payments").make().unwrap();
+    let nonce = |byte| Nonce::new([byte; 32]).unwrap();
+    let evidence = key.attest(&nonce(1)).unwrap();
+    let verifier = Verifier::new(nonce(1)).danger_any_attestation_key();
+    let enrolled = verifier.verify(evidence.as_bytes()).unwrap();
+    let id = enrolled.attestation_key();
+    let first = enrolled.label().unwrap().version.unwrap();
+    let public = key.public_key().unwrap();
+    key.rotate().unwrap();
+    hsm.close().unwrap();
+
+    // The same attestation key after a reset. A handle at a version has that version's report.
+    machine.tpm.power_cycle();
+    let hsm = machine.open();
+    let key = app(&hsm).key::<EcdsaP256>("payments").unwrap();
+    let pcrs = Pcrs::of(&[0, 7]).unwrap();
+    let verifier = || Verifier::new(nonce(2)).trust_attestation_key(id);
+    let now = key.attest_with_pcrs(&nonce(2), pcrs).unwrap();
+    let verified = verifier().verify(now.as_bytes()).unwrap();
+    assert_eq!(verified.level(), Level::Tpm);
+    assert_eq!(verified.tpm().unwrap().pcrs().len(), 2);
+    assert_eq!(verified.public_key(), Some(&key.public_key().unwrap()));
+    let expecting = || verifier().expect_public_key(public.clone());
+    let refused = expecting().verify(now.as_bytes()).unwrap_err();
+    assert!(matches!(refused, VerifyError::PublicKey), "{refused}");
+    let old = key.at(first).attest(&nonce(2)).unwrap();
+    expecting().verify(old.as_bytes()).unwrap();
+    let refused = verifier().verify(evidence.as_bytes()).unwrap_err();
+    assert!(matches!(refused, VerifyError::Nonce), "{refused}");
+    hsm.close().unwrap();
+}
+
 #[test]
 fn another_process_goes_on_after_kill_9() {
     let Some(machine) = Machine::new() else {

@@ -165,6 +165,21 @@ fn it_opens_with_its_tpm_after_a_power_cycle() {
     );
 }
 
+/// A TPM without a resource manager is for one at a time.
+#[test]
+fn who_closes_it_gives_the_tpm_back_though_a_session_is_left() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.create(Setup::count_changes);
+    let hsm = machine.open_with_tpm().unwrap();
+    let session = block_on(hsm.login(ADMIN, PASSWORD)).unwrap();
+    block_on(hsm.close()).unwrap();
+    works(machine.open_with_tpm().unwrap());
+    let error = block_on(session.create_user("late", "correct horse battery")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
 #[test]
 fn it_does_not_open_with_another_tpm() {
     let (Some(machine), Some(other)) = (Machine::new(), Machine::new()) else {

@@ -5,11 +5,15 @@ mod bench;
 mod completions;
 mod connect;
 mod failure;
+mod hexadecimal;
 mod init;
 mod key;
 mod output;
 mod progress;
+mod report;
 mod role;
+#[cfg(feature = "tpm")]
+mod seal;
 mod secret;
 mod serve;
 mod status;
@@ -39,7 +43,7 @@ Exit codes:
    6  outcome unknown: it may have happened, look before you repeat it
    7  conflict: the name is taken
    8  the key's state, validity period or usages do not allow it
-   9  a signature, tag or ciphertext is not right
+   9  a signature, tag, ciphertext or key report is not right
   10  damaged: a record was edited, dropped or has rotted
   11  not supported by this HSM";
 
@@ -70,6 +74,8 @@ enum Command {
     Serve(serve::Serve),
     /// Makes, uses and administers keys
     Key(key::Key),
+    /// Verifies key reports
+    Report(report::Report),
     /// Defines and assigns roles
     Role(role::Role),
     /// Administers users
@@ -78,6 +84,9 @@ enum Command {
     Token(token::Token),
     /// Verifies and shows the audit log
     Audit(audit::Audit),
+    /// Seals the domain key of a folder to a TPM as it is now
+    #[cfg(feature = "tpm")]
+    Seal(seal::Seal),
     /// Shows the partition: its id, settings and audit key
     Status(status::Status),
     /// Measures a server of this machine
@@ -110,6 +119,7 @@ pub(crate) fn run() -> ExitCode {
 fn perform(command: Command, out: &Out) -> Result<Exit> {
     match command {
         Command::Completions(completions) => return completions.run(),
+        Command::Report(report) => report.run(out)?,
         command => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -124,9 +134,12 @@ fn perform(command: Command, out: &Out) -> Result<Exit> {
                     Command::User(user) => user.run(out).await,
                     Command::Token(token) => token.run(out).await,
                     Command::Audit(audit) => audit.run(out).await,
+                    #[cfg(feature = "tpm")]
+                    Command::Seal(seal) => seal.run(out).await,
                     Command::Status(status) => status.run(out).await,
                     Command::Bench(bench) => bench.run(out).await,
                     Command::Completions(completions) => completions.run().map(drop),
+                    Command::Report(report) => report.run(out),
                 }
             })?;
         }

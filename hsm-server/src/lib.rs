@@ -32,3 +32,7 @@ pub use partition::Partition;
 pub use rate::Rates;
 pub use server::{Server, ServerBuilder};
 pub use tls::{Tls, TlsFiles};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,7 +8,9 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use hsm_backend_soft::SoftDevice;
-use hsm_client::{Credentials, Hsm, OpenOptions, Principal};
+use hsm_client::attestation::{Level, Nonce, Verifier, VerifyError};
+use hsm_client::kinds::EcdsaP256;
+use hsm_client::{BuiltInRole, Credentials, Hsm, OpenOptions, Principal, Scope};
 use hsm_core::audit::RequestId;
 use hsm_core::{
     Engine, Parts, Request, Response, Result, SecretBytes, Service, Session, Settings, Setup,
@@ -32,12 +34,51 @@ mod over_a_unix_socket {
     hsm_testkit::service_conformance!(super::over_a_unix_socket().await);
 }
 
+/// What crosses the wire is the report itself: it is believed or not without the server.
+#[test]
+fn a_key_report_of_a_remote_hsm_is_verified_by_anybody() {
+    let (evidence, public) = RUNTIME.block_on(async {
+        let (remote, _) = https().await;
+        let admin = remote.hsm.login(ADMINISTRATOR, PASSWORD).await.unwrap();
+        let role = BuiltInRole::CryptoUser;
+        let assigned = admin.assign_role(role, ADMINISTRATOR, Scope::Keys).await;
+        assigned.unwrap();
+        let key = admin.create::<EcdsaP256>("payments").await.unwrap();
+        let evidence = key.attest(&nonce(1)).await.unwrap();
+        (evidence, key.public_key().await.unwrap())
+    });
+    let verifier = |byte| {
+        Verifier::new(nonce(byte))
+            .danger_any_attestation_key()
+            .accept_software()
+            .expect_public_key(public.clone())
+    };
+    let verified = verifier(1).verify(evidence.as_bytes()).unwrap();
+    assert_eq!(verified.level(), Level::Software);
+    assert_eq!(verified.label().unwrap().name.as_str(), "payments");
+    let refused = verifier(2).verify(evidence.as_bytes()).unwrap_err();
+    assert!(matches!(refused, VerifyError::Nonce), "{refused}");
+    let mut edited = evidence.as_bytes().to_vec();
+    *edited.last_mut().unwrap() ^= 1;
+    let refused = verifier(1).verify(&edited).unwrap_err();
+    assert!(matches!(refused, VerifyError::Signature), "{refused}");
+}
+
+fn nonce(byte: u8) -> Nonce {
+    Nonce::new([byte; 32]).unwrap()
+}
+
 async fn local() -> ServiceUnderTest {
     let clock = Arc::new(ManualClock::default());
     ServiceUnderTest::new(engine(&clock).await).with_clock(clock)
 }
 
 async fn over_https() -> ServiceUnderTest {
+    let (remote, clock) = https().await;
+    ServiceUnderTest::new(remote).with_clock(clock)
+}
+
+async fn https() -> (Remote, Arc<ManualClock>) {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
     let listening = Listener::tcp(([127, 0, 0, 1], 0).into());
@@ -56,7 +97,8 @@ async fn over_a_unix_socket() -> ServiceUnderTest {
         Listener::unix(&path).unwrap()
     };
     let url = format!("unix:{}", path.display());
-    serve(folder, &url, OpenOptions::new(), listener, None).await
+    let (remote, clock) = serve(folder, &url, OpenOptions::new(), listener, None).await;
+    ServiceUnderTest::new(remote).with_clock(clock)
 }
 
 /// A server of a new engine, and the client of it. The suite verifies at the server: it asks for the refusals of callers
@@ -67,7 +109,7 @@ async fn serve(
     options: OpenOptions,
     listener: Listener,
     tls: Option<Tls>,
-) -> ServiceUnderTest {
+) -> (Remote, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::default());
     let hsm = Hsm::over(Arc::new(engine(&clock).await)).unwrap();
     let identities = Identities::new(&IdentityConfig::default(), clock.clone()).unwrap();
@@ -85,7 +127,7 @@ async fn serve(
         hsm,
         _folder: folder,
     };
-    ServiceUnderTest::new(remote).with_clock(clock)
+    (remote, clock)
 }
 
 async fn engine(clock: &Arc<ManualClock>) -> Engine {

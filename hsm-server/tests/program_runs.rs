@@ -10,6 +10,8 @@ mod docs;
 mod home;
 #[path = "program/local.rs"]
 mod local;
+#[path = "program/report.rs"]
+mod report;
 #[path = "program/serve.rs"]
 mod serve;
 #[cfg(feature = "tpm")]

@@ -444,6 +444,8 @@ macro_rules! service_cases {
             imported_keys_are_the_published_ones,
             inputs_at_the_limits_work,
             inputs_beyond_the_limits_are_refused,
+            key_reports_answer_what_was_asked,
+            key_reports_are_for_readers,
             keys_are_deleted_during_use,
             keys_are_switched_off_and_on,
             keys_for_one_algorithm_do_no_other,

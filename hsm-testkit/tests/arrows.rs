@@ -120,16 +120,22 @@ fn every_crate_can_be_published() {
         assert!(lines > 5, "the readme of {name} says nothing");
         // docs.rs has no Go, which builds the module of `fips`.
         let docs = &package.metadata["docs"]["rs"];
-        let listed: Vec<_> = docs["features"].as_array().into_iter().flatten().collect();
-        let defaults = package.features.get("default").into_iter().flatten();
-        let defaults: Vec<_> = defaults.map(String::as_str).collect();
+        let listed = docs["features"].as_array().into_iter().flatten();
+        let mut shown: Vec<_> = listed.filter_map(|feature| feature.as_str()).collect();
+        shown.push("default");
+        // And what they imply.
+        let mut at = 0;
+        while let Some(feature) = shown.get(at) {
+            let implied = package.features.get(*feature).into_iter().flatten();
+            shown.extend(implied.map(String::as_str));
+            at += 1;
+        }
         assert!(
             docs["all-features"] == true
-                || package.features.keys().all(|feature| {
-                    matches!(feature.as_str(), "default" | "fips")
-                        || defaults.contains(&feature.as_str())
-                        || listed.iter().any(|listed| *listed == feature.as_str())
-                }),
+                || package
+                    .features
+                    .keys()
+                    .all(|feature| { feature == "fips" || shown.contains(&feature.as_str()) }),
             "{name} does not show all its features on docs.rs"
         );
         assert!(
@@ -169,27 +175,134 @@ fn unsafe_code_is_in_one_file() {
 
 #[test]
 fn every_example_on_a_page_is_compiled() {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let listed = fs::read_to_string(root.join("hsm-client/src/pages.rs")).unwrap();
-    let mut pages = vec![root.join("README.md")];
-    pages.extend(sources(&root.join("docs")));
-    for page in pages {
+    let root = root();
+    let compiled = compiled_pages(&root);
+    let mut with_examples = 0;
+    for page in pages(&root) {
+        let name = page.strip_prefix(&root).unwrap_or(&page).display();
         let text = fs::read_to_string(&page).unwrap();
-        let mut inside = false;
-        for line in text.lines().filter_map(|line| line.strip_prefix("```")) {
-            inside = !inside;
+        let fences = text
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("```"));
+        // Every other fence ends a block.
+        let languages: Vec<_> = fences.step_by(2).collect();
+        assert!(
+            languages.iter().all(|language| !language.is_empty()),
+            "{name}: a block says what language it is in"
+        );
+        assert!(
+            languages
+                .iter()
+                .all(|language| !language.contains("ignore")),
+            "{name}: an example is compiled, if need be as no_run"
+        );
+        if languages
+            .iter()
+            .any(|language| language.starts_with("rust"))
+        {
+            with_examples += 1;
             assert!(
-                !inside || !line.is_empty(),
-                "{}: a block says what language it is in",
-                page.display()
-            );
-            let name = page.strip_prefix(root).unwrap().display().to_string();
-            assert!(
-                line != "rust" || listed.contains(&format!("\"{name}\"")),
-                "{name} has an example that hsm-client/src/pages.rs does not list"
+                compiled.contains(&page.canonicalize().unwrap()),
+                "{name} has an example that nobody compiles: list it in hsm-client/src/pages.rs, or have a crate include it"
             );
         }
     }
+    assert!(with_examples >= 10, "{with_examples} pages with examples");
+}
+
+#[test]
+fn the_oldest_rust_is_one_everywhere() {
+    let root = root();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let said = |text: &str| -> Option<String> {
+        let mut lines = text.lines();
+        let version = lines.find_map(|line| line.strip_prefix("rust-version = "))?;
+        Some(version.trim_matches('"').to_owned())
+    };
+    let oldest = said(&manifest).expect("the workspace says so");
+    for package in packages(&metadata()) {
+        let own = package.rust_version.as_ref().map(ToString::to_string);
+        assert_eq!(own, Some(format!("{oldest}.0")), "{}", package.name);
+    }
+    let fuzz = fs::read_to_string(root.join("fuzz/Cargo.toml")).unwrap();
+    assert_eq!(said(&fuzz).as_ref(), Some(&oldest), "fuzz/Cargo.toml");
+    for page in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "hsm-client/README.md",
+        "test.sh",
+    ] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        assert!(text.contains(&format!("Rust {oldest}")), "{page}");
+    }
+}
+
+/// The pages whose examples a test compiles, by their real paths.
+fn compiled_pages(root: &Path) -> BTreeSet<PathBuf> {
+    let mut compiled = BTreeSet::new();
+    // As a doc comment of something in a crate.
+    for package in packages(&metadata()) {
+        let folder = package.manifest_path.parent().expect("it has a folder");
+        let files = folder.join("src");
+        for file in files
+            .exists()
+            .then(|| sources(files.as_std_path()))
+            .into_iter()
+            .flatten()
+        {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            for line in text.lines() {
+                let included = line
+                    .split_once("[doc = include_str!(\"")
+                    .and_then(|(_, rest)| rest.split_once("\")"));
+                if let Some((path, _)) = included {
+                    let folder = file.parent().expect("it has a folder");
+                    compiled.insert(folder.join(path).canonicalize().unwrap());
+                }
+            }
+        }
+    }
+    let listed = fs::read_to_string(root.join("hsm-client/src/pages.rs")).unwrap();
+    for line in listed.lines() {
+        let path = line
+            .split_once(" = \"")
+            .and_then(|(_, path)| path.strip_suffix("\";"));
+        if let Some(path) = path {
+            compiled.insert(root.join(path).canonicalize().unwrap());
+        }
+    }
+    // Every block of this one is part of a program, which is compared with it.
+    let compared = fs::read_to_string(root.join("examples/tests/cookbook.rs")).unwrap();
+    assert!(compared.contains("docs/cookbook.md"));
+    compiled.insert(root.join("docs/cookbook.md").canonicalize().unwrap());
+    compiled
+}
+
+/// Every page of the repository.
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the repository") {
+            let path = entry.expect("a file of the repository").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                let built = matches!(&*name, "corpus" | "node_modules" | "target");
+                if !built && !name.starts_with('.') {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .canonicalize()
+        .expect("the crate is in the repository")
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -108,6 +108,10 @@ impl<'t> Compact<'t> {
         let protected = parts[0];
         check_len("the token's header", protected.len(), HEADER_LEN_MAX)?;
         let raw_header = decode("header", protected)?;
+        // A list of values would be taken for the members in their order.
+        if raw_header.trim_ascii_start().first() != Some(&b'{') {
+            return Err(invalid("the token's header is no JSON object"));
+        }
         let header = serde_json::from_slice::<Header>(&raw_header).map_err(|source| {
             invalid("the token's header is no JSON object with an `alg`, or says something twice")
                 .with_source(source)

@@ -20,7 +20,7 @@ use super::wait::wait;
 use crate::key::{AnyKey, Key, Signature};
 use crate::versions;
 
-/// Kinds of keys that TLS has a signature scheme for.
+/// Kinds of keys that TLS has a signature scheme for. Sealed, as all [`kinds`](crate::kinds) are; the [module](super) lists them.
 pub trait TlsKind: Signing {
     /// The signature scheme (RFC 8446 section 4.2.3).
     const SCHEME: SignatureScheme;
@@ -61,7 +61,7 @@ const SCHEMES: [(SignatureScheme, Algorithm); 10] = [
     (SignatureScheme::RSA_PKCS1_SHA256, Algorithm::Rs256),
 ];
 
-/// Handles of keys that may sign handshakes: [`Key`] of a [`TlsKind`], and [`AnyKey`].
+/// Handles of keys that may sign handshakes: [`Key`] of a [`TlsKind`], and [`AnyKey`]. Sealed.
 pub trait TlsKey: sealed::Handle {}
 
 impl<A: TlsKind> TlsKey for Key<A> {}

@@ -22,6 +22,8 @@ use super::invalid;
 pub enum Profile {
     /// Code signing.
     CodeSigning,
+    /// Signing documents (RFC 9336).
+    DocumentSigning,
     /// An authority below another one, with at most `path_len` authorities below it: 0 if it issues to servers and people
     /// only.
     IssuingCa {
@@ -55,6 +57,7 @@ impl Profile {
     pub(super) fn purpose(self) -> Purpose {
         match self {
             Self::CodeSigning => Purpose::End(CODE_SIGNING),
+            Self::DocumentSigning => Purpose::End(DOCUMENT_SIGNING),
             Self::IssuingCa { path_len } => Purpose::Authority {
                 path_len: Some(path_len),
             },
@@ -137,3 +140,5 @@ impl BuilderProfile for Shape {
 const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+/// RFC 9336 section 3.
+const DOCUMENT_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.36");

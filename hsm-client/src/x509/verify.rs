@@ -23,9 +23,9 @@ use super::unencodable;
 use crate::signature::SignatureKind;
 
 /// More than any request or certificate has.
-const LEN_MAX: usize = 64 << 10;
+pub(crate) const LEN_MAX: usize = 64 << 10;
 
-pub(super) fn check_len(len: usize) -> Result<()> {
+pub(crate) fn check_len(len: usize) -> Result<()> {
     if len <= LEN_MAX {
         return Ok(());
     }
@@ -45,12 +45,25 @@ pub(super) fn signature(
     let public = PublicKey::from_spki_der(&spki.to_der().map_err(unencodable)?)?;
     let algorithm = algorithm(public.key_type(), identifier)?;
     let bytes = signature.as_bytes().ok_or_else(Error::crypto)?;
-    let bytes = fixed(algorithm, bytes)?;
-    public.verify(algorithm, SignInput::Message(message), &bytes)
+    made(&public, algorithm, message, bytes)
+}
+
+/// Verifies a signature in the form that X.509 and CMS give it.
+pub(crate) fn made(
+    public: &PublicKey,
+    algorithm: Algorithm,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<()> {
+    let signature = fixed(algorithm, signature)?;
+    public.verify(algorithm, SignInput::Message(message), &signature)
 }
 
 /// The algorithm that a key of the type signed with, from what stands beside the signature.
-fn algorithm(key_type: KeyType, identifier: &AlgorithmIdentifierOwned) -> Result<Algorithm> {
+pub(crate) fn algorithm(
+    key_type: KeyType,
+    identifier: &AlgorithmIdentifierOwned,
+) -> Result<Algorithm> {
     let candidates: &[Algorithm] = match key_type {
         KeyType::EcP256 => &[Algorithm::Es256],
         KeyType::EcP256K => &[Algorithm::Es256K],

@@ -75,7 +75,8 @@ impl KeyMaterial {
     ///
     /// As [`from_pkcs8_der`](Self::from_pkcs8_der), and [`Unsupported`](ErrorKind::Unsupported) for an encrypted key,
     /// with the command that decrypts it.
-    pub fn from_pem(pem: &[u8]) -> Result<Self> {
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self> {
+        let pem = pem.as_ref();
         check_len(pem.len() / 2)?; // four characters hold three bytes, and there are the lines around them
         let (label, der) = pem::decode_vec(pem.trim_ascii_start())
             .map_err(|_| invalid("not exactly one private key in PEM (RFC 7468)"))?;

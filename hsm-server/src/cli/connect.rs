@@ -6,6 +6,8 @@ use clap::Args;
 use hsm_client::{
     Credentials, CryptoProvider, Hsm, OpenOptions, SecretBytes, Session, SoftDevice, Url,
 };
+#[cfg(feature = "tpm")]
+use hsm_client::{PcrSelection, TpmSeal};
 
 use super::Result;
 use super::failure::Failure;
@@ -33,6 +35,11 @@ pub(crate) struct Target {
     /// Of a folder: the key file that it rests under, if it is not in the folder
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
+
+    /// Of a folder: the TPM that it is sealed to, or that counts its changes, such as /dev/tpmrm0
+    #[cfg(feature = "tpm")]
+    #[arg(long, global = true, value_name = "DEVICE", env = "HSM_TPM")]
+    pub(crate) tpm: Option<String>,
 
     /// Of a server: trust the certificate authorities in this PEM file, and not the system's
     #[arg(long, global = true, value_name = "FILE", env = "HSM_CA")]
@@ -87,8 +94,16 @@ impl Target {
 
     /// Opens it.
     pub(crate) async fn open(&self) -> Result<Hsm> {
+        self.open_with(|options| options).await
+    }
+
+    /// Opens it, with more options than those of the command line.
+    pub(crate) async fn open_with(
+        &self,
+        more: impl FnOnce(OpenOptions) -> OpenOptions,
+    ) -> Result<Hsm> {
         let url = self.url()?;
-        let hsm = Hsm::open_with(url, self.options()?).await;
+        let hsm = Hsm::open_with(url, more(self.options()?)).await;
         hsm.map_err(|error| {
             let kind = error.kind();
             let failure = Failure::from(error);
@@ -109,6 +124,10 @@ impl Target {
         if let Some(path) = &self.key_file {
             options = options.key_file(path);
         }
+        #[cfg(feature = "tpm")]
+        if let Some(device) = &self.tpm {
+            options = options.tpm(tpm_seal(device, None));
+        }
         if let Some(path) = &self.ca {
             options = options.ca_file(path);
         }
@@ -117,6 +136,13 @@ impl Target {
         }
         Ok(options)
     }
+}
+
+/// The TPM that a folder is sealed to, given as in a URL or with the `tpm:` of one.
+#[cfg(feature = "tpm")]
+pub(crate) fn tpm_seal(device: &str, registers: Option<PcrSelection>) -> TpmSeal {
+    let registers: Vec<_> = registers.iter().flat_map(|set| set.iter()).collect();
+    TpmSeal::new(device.strip_prefix("tpm:").unwrap_or(device)).pcrs(&registers)
 }
 
 impl Connect {

@@ -130,7 +130,7 @@ impl From<Error> for Failure {
                 "an administrator gives roles with `hsm role assign ROLE PRINCIPAL --scope SCOPE`; `hsm role list` shows which there are".to_owned(),
             ),
             ErrorKind::Unauthenticated => {
-                Some("check --user and the password, or the token; for a folder, --passphrase-file or --key-file".to_owned())
+                Some("check --user and the password, or the token; for a folder, --passphrase-file, --key-file or --tpm".to_owned())
             }
             ErrorKind::LockedOut => Some(match wait {
                 Some(seconds) => format!(

@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+#[cfg(feature = "tpm")]
+use hsm_client::PcrSelection;
 use hsm_client::{CryptoProvider, Hsm, Setup, SoftDevice, Url, limits};
 use serde::Serialize;
 
 use super::Result;
+#[cfg(feature = "tpm")]
+use super::connect::tpm_seal;
 use super::failure::Failure;
 use super::output::{Out, Place, Secrecy, Show};
 use super::secret;
@@ -14,8 +18,8 @@ use super::secret;
 /// Makes an HSM
 ///
 /// The folder appears when it is complete. In software, its domain key rests under a key file in the folder, so that whoever
-/// copies the folder has the keys; choose --passphrase-file, or --key-file on another medium, for anything that matters. Keys that
-/// live in a TPM are of no use to who copies the folder.
+/// copies the folder has the keys; choose --tpm, --passphrase-file, or --key-file on another medium, for anything that matters. Keys
+/// that live in a TPM are of no use to who copies the folder.
 #[derive(Args, Debug)]
 pub(crate) struct Init {
     /// Where: `soft:FOLDER`, or `tpm:/dev/tpmrm0` for keys that live in a TPM, with `?folder=FOLDER` for the rest of it
@@ -36,6 +40,25 @@ pub(crate) struct Init {
     /// Put the domain key under this key file, which is made if it is not there
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+
+    /// Seal the domain key to this TPM, such as /dev/tpmrm0: the folder opens on this machine only, with the same --tpm
+    #[cfg(feature = "tpm")]
+    #[arg(long, value_name = "DEVICE")]
+    tpm: Option<String>,
+
+    /// With --tpm: to what these platform configuration registers hold now, such as 0,2,4,7, so that it opens after the same boot only
+    #[cfg(feature = "tpm")]
+    #[arg(long, value_name = "NUMBERS", requires = "tpm")]
+    pcrs: Option<PcrSelection>,
+
+    /// Let the passphrase in this file open it too: for a safe, and the day on which the TPM does not
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    recovery_passphrase_file: Option<Place>,
+
+    /// Count changes in the TPM, so that an older copy of the whole folder is found out
+    #[cfg(feature = "tpm")]
+    #[arg(long)]
+    count_changes: bool,
 
     /// How long soft-deleted keys can be recovered, in days: 7 to 90
     #[arg(long, value_name = "DAYS", default_value_t = limits::RETENTION_DAYS_MAX)]
@@ -79,9 +102,13 @@ impl Show for Made {
 
 impl Init {
     pub(crate) async fn run(self, out: &Out) -> Result<()> {
-        if self.password_file == Some(Place::Standard)
-            && self.passphrase_file == Some(Place::Standard)
-        {
+        let secrets = [
+            &self.password_file,
+            &self.passphrase_file,
+            &self.recovery_passphrase_file,
+        ];
+        let standard = |place: &&&Option<Place>| ***place == Some(Place::Standard);
+        if secrets.iter().filter(standard).count() > 1 {
             return Err(Failure::usage(
                 "the password and the passphrase cannot both come from standard input",
             ));
@@ -98,6 +125,18 @@ impl Init {
         }
         if let Some(path) = &self.key_file {
             setup = setup.key_file(path);
+        }
+        if let Some(place) = &self.recovery_passphrase_file {
+            setup = setup.recovery_passphrase(secret::from_place(place)?.expose());
+        }
+        #[cfg(feature = "tpm")]
+        {
+            if let Some(device) = &self.tpm {
+                setup = setup.tpm(tpm_seal(device, self.pcrs));
+            }
+            if self.count_changes {
+                setup = setup.count_changes();
+            }
         }
         if self.purge_protection {
             setup = setup.purge_protection();
@@ -127,6 +166,18 @@ impl Init {
                 "Keys live in the TPM, all else in {}: keep a copy of the folder, and never clear the TPM.",
                 folder.display()
             ));
+        }
+        #[cfg(feature = "tpm")]
+        if let Some(device) = &self.tpm {
+            out.note(&format!(
+                "The folder opens with this TPM: say --tpm {device} with every command."
+            ));
+            if self.recovery_passphrase_file.is_none()
+                && self.passphrase_file.is_none()
+                && self.key_file.is_none()
+            {
+                out.note("Nothing else opens it: if the TPM is cleared or breaks, the keys are gone. --recovery-passphrase-file would have helped.");
+            }
         }
         if self.audit_key.is_none() {
             out.note("Keep the audit key away from the HSM: `hsm audit verify` asks for it.");

@@ -1,5 +1,6 @@
 //! `hsm key`.
 
+mod attest;
 mod backup;
 mod create;
 mod crypto;
@@ -113,6 +114,8 @@ enum Command {
     Unwrap(crypto::Unwrap),
     /// Writes the public half
     Public(crypto::Public),
+    /// Writes a key report: what the device states about a key, for `hsm report verify` anywhere
+    Attest(attest::Attest),
 }
 
 #[derive(Args, Debug)]
@@ -238,6 +241,7 @@ impl Key {
             Command::Wrap(wrap) => wrap.run(connect, out).await,
             Command::Unwrap(unwrap) => unwrap.run(connect, out).await,
             Command::Public(public) => public.run(connect, out).await,
+            Command::Attest(attest) => attest.run(connect, out).await,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::home::Home;
 
 /// A home with a TPM beside it.
-fn with_tpm() -> Option<(Home, TpmSimulator)> {
+pub(crate) fn with_tpm() -> Option<(Home, TpmSimulator)> {
     if let Some(reason) = TpmSimulator::missing() {
         eprintln!("skipped: {reason}");
         return None;
@@ -145,6 +145,11 @@ fn what_is_for_software_is_refused() {
         (&["--fips"][..], "software device"),
         (&["--key-file", "key"], "key file"),
         (&["--passphrase-file", "app.password"], "passphrase"),
+        (
+            &["--recovery-passphrase-file", "app.password"],
+            "passphrase",
+        ),
+        (&["--tpm", "/dev/tpmrm0"], "the URL names the TPM"),
     ] {
         let refusal = home.refused(2, &[&init[..], option].concat());
         assert!(refusal.contains(said), "{refusal}");
@@ -160,4 +165,79 @@ fn what_is_for_software_is_refused() {
         ],
     );
     assert!(missing.contains("no such device"), "{missing}");
+}
+
+#[test]
+fn a_folder_that_is_sealed_opens_with_its_tpm_and_its_passphrase() {
+    let (Some((home, tpm)), Some((_other, thief))) = (with_tpm(), with_tpm()) else {
+        return;
+    };
+    let (tpm, thief) = (
+        format!("//{}", tpm.address()),
+        format!("//{}", thief.address()),
+    );
+    home.write_secret("passphrase", "a long passphrase in a safe");
+    let made = home.run(&[
+        "init",
+        "soft:dev.hsm",
+        "--password-file",
+        "admin.password",
+        "--tpm",
+        &tpm,
+        "--pcrs",
+        "0,2,4,7",
+        "--recovery-passphrase-file",
+        "passphrase",
+        "--count-changes",
+    ]);
+    let (stdout, stderr) = crate::home::texts(&made);
+    assert!(made.status.success(), "{stdout}\n{stderr}");
+    assert!(stderr.contains(&format!("--tpm {tpm}")), "{stderr}");
+    assert!(!home.path("dev.hsm/domain.key").exists());
+
+    const STATUS: [&str; 7] = [
+        "status",
+        "--hsm",
+        "soft:dev.hsm",
+        "--user",
+        "admin",
+        "--password-file",
+        "admin.password",
+    ];
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&STATUS[..], more].concat()
+    }
+    home.done(&with(&["--tpm", &tpm]));
+    let passphrase = ["--passphrase-file", "passphrase"];
+    home.done(&with(&[&passphrase[..], &["--tpm", &tpm]].concat()));
+    // Its changes are counted in the TPM.
+    home.refused(2, &with(&passphrase));
+    let refusal = home.refused(3, &with(&[]));
+    assert!(refusal.contains("--tpm"), "{refusal}");
+    let refusal = home.refused(1, &with(&["--tpm", &thief]));
+    assert!(refusal.contains("passphrase"), "{refusal}");
+
+    // Sealed to what the registers hold now, or to any boot state; by whoever can open it.
+    let seal = ["seal", "--hsm", "soft:dev.hsm", "--tpm", &tpm];
+    home.done(&seal);
+    let sealed = [&seal[..], &passphrase, &["--pcrs", "7", "-o", "json"]].concat();
+    let sealed: Value = serde_json::from_str(&home.done(&sealed)).unwrap();
+    assert_eq!(sealed["pcrs"], "7");
+    assert_eq!(
+        sealed["protectors"],
+        serde_json::json!(["passphrase", "tpm"])
+    );
+    home.done(&with(&["--tpm", &tpm]));
+    home.refused(2, &seal[..3]);
+}
+
+#[test]
+fn a_boot_state_needs_a_tpm() {
+    let home = Home::new();
+    let init = ["init", "soft:a.hsm", "--password-file", "admin.password"];
+    let refusal = home.refused(2, &[&init[..], &["--pcrs", "7"]].concat());
+    assert!(refusal.contains("--tpm"), "{refusal}");
+    let refusal = home.refused(2, &[&init[..], &["--count-changes"]].concat());
+    assert!(refusal.contains("TPM"), "{refusal}");
+    assert!(!home.path("a.hsm").exists());
 }

@@ -1,6 +1,7 @@
 //! The cases of the [`Service`](hsm_core::Service) and [`Session`] contracts, one file for each kind of promise.
 
 mod answers;
+mod attestation;
 mod audit;
 mod backup;
 mod deletion;
@@ -20,6 +21,7 @@ mod transport;
 mod users;
 
 pub use answers::*;
+pub use attestation::*;
 pub use audit::*;
 pub use backup::*;
 pub use deletion::*;

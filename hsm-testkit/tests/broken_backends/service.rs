@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hsm_backend_soft::SoftDevice;
+use hsm_core::attestation::Nonce;
 use hsm_core::audit::RequestId;
 use hsm_core::{
     Credentials, Engine, ErrorKind, Parts, Principal, Request, Response, Result, SecretBytes,
@@ -28,6 +29,8 @@ enum Flaw {
     SavesKeys,
     /// Serves everybody through the administrator's session.
     SharesOneSession,
+    /// Gives the report that it made before, whatever the nonce.
+    KeepsReports,
     /// Tells those who may not know whether a key exists.
     ShowsKeys,
 }
@@ -48,6 +51,9 @@ super::caught! { cases(Flaw):
     ],
     deletion: SavesKeys by [
         "deleted_keys_do_nothing": "a deleted key",
+    ],
+    freshness: KeepsReports by [
+        "key_reports_answer_what_was_asked": "the nonce is the caller's",
     ],
     principals: SharesOneSession by [
         "roles_hold_at_their_scope": "a role at another key",
@@ -128,6 +134,14 @@ impl Session for BrokenSession {
             (Flaw::RepeatsRequests, Request::RotateKey { name }) => {
                 let name = name.clone();
                 self.session.call(id, Request::RotateKey { name }).await?;
+            }
+            (Flaw::KeepsReports, Request::AttestKey { key, pcrs, .. }) => {
+                let request = Request::AttestKey {
+                    key: key.clone(),
+                    nonce: Nonce::new([1; 16])?,
+                    pcrs: *pcrs,
+                };
+                return self.session.call(id, request).await;
             }
             (Flaw::SavesKeys, Request::DeleteKey { name }) => {
                 let key = name.as_str().parse()?;

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use futures_executor::block_on;
 use hsm_backend_soft::SoftDevice;
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::audit::RequestId;
 use hsm_core::lifecycle::{Event, State};
 use hsm_core::policy::{ActionSet, BuiltInRole, DataAction, RoleDefinition, RoleId, Scope};
@@ -503,6 +504,14 @@ pub(crate) fn operations() -> Vec<(Request<'static>, Option<ErrorKind>)> {
                 format: WrappedFormat::Bound,
             },
             rubbish,
+        ),
+        (
+            Request::AttestKey {
+                key: key("ec"),
+                nonce: Nonce::new([7; 16]).unwrap(),
+                pcrs: Pcrs::NONE,
+            },
+            None,
         ),
     ]
 }

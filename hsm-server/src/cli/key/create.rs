@@ -2,8 +2,8 @@
 
 use clap::Args;
 use hsm_client::{
-    Algorithm, KeyMaterial, KeyName, KeySpec, KeyType, RotationPolicy, SecretBytes, Tags, Usage,
-    Usages, limits,
+    Algorithm, KeyMaterial, KeyName, KeySpec, KeyType, PcrSelection, RotationPolicy, SecretBytes,
+    Tags, Usage, Usages, limits,
 };
 use hsm_core::{IfTaken, NewKeyParameters, Operation, Request};
 
@@ -73,6 +73,10 @@ struct New {
     /// Let it leave the HSM wrapped under a transport key; fixed for its life
     #[arg(long)]
     exportable: bool,
+
+    /// Of a TPM: tie it to what these platform configuration registers hold now, such as 0,2,4,7; fixed for its life
+    #[arg(long, value_name = "NUMBERS")]
+    boot_state: Option<PcrSelection>,
 
     /// A tag NAME=VALUE; may be given several times
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
@@ -162,6 +166,9 @@ impl New {
         }
         if self.exportable {
             spec = spec.exportable();
+        }
+        if let Some(registers) = self.boot_state {
+            spec = spec.in_boot_state(registers);
         }
         let mut new = NewKeyParameters::new(spec);
         new.not_before = self.not_before.map(When::timestamp);

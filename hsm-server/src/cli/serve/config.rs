@@ -9,6 +9,8 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use crate::cli::Result;
+#[cfg(feature = "tpm")]
+use crate::cli::connect::tpm_seal;
 use crate::cli::failure::Failure;
 use crate::cli::output::Place;
 use crate::cli::secret;
@@ -54,6 +56,8 @@ struct PartitionConfig {
     hsm: String,
     passphrase_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    #[cfg(feature = "tpm")]
+    tpm: Option<String>,
     #[serde(default)]
     fips: bool,
 }
@@ -120,6 +124,10 @@ impl PartitionConfig {
         if let Some(path) = &self.key_file {
             options = options.key_file(path);
         }
+        #[cfg(feature = "tpm")]
+        if let Some(device) = &self.tpm {
+            options = options.tpm(tpm_seal(device, None));
+        }
         if self.fips {
             options = options.device(SoftDevice::options(CryptoProvider::AwsLc).approved_only());
         }
@@ -135,7 +143,7 @@ mod tests {
     fn the_example_is_read_and_names_every_table() {
         let text = include_str!("../../../example.toml");
         let config: Config = toml::from_str(text).unwrap();
-        assert_eq!(config.partition.len(), 2);
+        assert_eq!(config.partition.len(), 3);
         assert_eq!(config.identity.issuer.len(), 1);
         assert_eq!(config.identity.certificate.len(), 1);
         assert_eq!(config.identity.unix.len(), 1);

@@ -1,5 +1,6 @@
 //! Roles: what is not granted is refused, and a change counts at once, also for sessions that are open.
 
+use hsm_core::attestation::{Nonce, Pcrs};
 use hsm_core::policy::{
     ActionSet, BuiltInRole, DataAction, RoleAssignment, RoleDefinition, RoleId, Scope,
 };
@@ -55,6 +56,11 @@ pub async fn refusals_do_not_show_which_keys_exist(make: impl AsyncFn() -> Servi
         let (key, name) = (key(of), || name(of));
         let requests = [
             Request::GetKey { key: key.clone() },
+            Request::AttestKey {
+                key: key.clone(),
+                nonce: ok(Nonce::new([7; 16]), "a nonce"),
+                pcrs: Pcrs::NONE,
+            },
             Request::CreateKey {
                 name: name(),
                 new: new_key(KeyType::EcP256, SIGN),
