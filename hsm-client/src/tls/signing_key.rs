@@ -165,6 +165,11 @@ mod sealed {
 ///
 /// A signature blocks its thread until the HSM has answered, for [`HSM_WAIT_MAX`] at most: some microseconds for an HSM in
 /// this process, a round trip for one elsewhere. See [`Acceptor`](super::Acceptor).
+///
+/// # Panics
+///
+/// A signature that has to wait panics in a `tokio::task::LocalSet` on a runtime of several threads, where tokio lets nobody
+/// block. An [`Acceptor`](super::Acceptor) signs elsewhere.
 #[derive(Clone)]
 pub struct SigningKey {
     key: Arc<dyn sealed::Handle>,
