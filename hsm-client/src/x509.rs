@@ -83,6 +83,9 @@ pub use x509_cert::{
 use crate::certificate::public_key;
 use crate::signature::{SignatureKind, Signer};
 
+/// Longest certificate request that is read, in DER or PEM, in bytes: 64 KiB.
+pub const REQUEST_LEN_MAX: usize = verify::LEN_MAX;
+
 /// Valid from now on, for so many days.
 ///
 /// # Errors
