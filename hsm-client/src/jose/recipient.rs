@@ -97,7 +97,7 @@ impl Recipient {
             ..Header::default()
         };
         if let Some(algorithm) = algorithm_for(key.spec(), Operation::Wrap, "KW") {
-            let content = Content::A256Gcm;
+            let content = Content::Aes256;
             let content_key = content.new_key()?;
             let wrapped = key.wrap(algorithm, content_key.expose()).await?;
             let protected = write_header(&header(algorithm.name(), content))?;
@@ -259,7 +259,7 @@ pub fn encrypt(to: &Jwk, text: &[u8]) -> Result<String> {
 }
 
 fn encrypt_to(key: &PublicKey, kid: Option<String>, text: &[u8]) -> Result<String> {
-    let content = Content::A256Gcm;
+    let content = Content::Aes256;
     let content_key = content.new_key()?;
     let algorithm = key_algorithm(key)?;
     let mut header = Header {
