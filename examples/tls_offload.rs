@@ -18,7 +18,7 @@ use hsm_client::tls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto}
 use hsm_client::tls::tokio_rustls::{TlsAcceptor, TlsConnector};
 use hsm_client::tls::{Acceptor, Identity, Tickets};
 use hsm_client::{BuiltInRole, Credentials, Hsm, PublicKey, Scope, Session, Setup};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -110,6 +110,10 @@ async fn hsm(folder: &Path) -> Outcome<Session> {
 fn authority() -> Outcome<CertifiedIssuer<'static, KeyPair>> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Another name than the server's: OpenSSL takes a certificate whose issuer is its subject for one that signed itself.
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "tls_offload's authority");
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 

@@ -1,6 +1,5 @@
 //! Promise: `envelope_encryption` runs as it is, and Python's `cryptography`, which knows `docs/envelope.md` and nothing of us,
 //! decrypts what it wrote.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

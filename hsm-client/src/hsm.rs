@@ -172,8 +172,9 @@ impl Hsm {
     /// Logs in, and again whenever the session has ended: for servers and others who run for longer than a session lasts.
     ///
     /// `credentials` is asked each time. What uses a key is then done as if nothing had happened. What changes something
-    /// fails once with [`Unauthenticated`](ErrorKind::Unauthenticated), and may be asked again. Credentials that are not
-    /// taken any more are not shown again for ten seconds, or as long as the HSM says.
+    /// fails once with [`Unauthenticated`](ErrorKind::Unauthenticated), and may be asked again. One logs in for all who wait,
+    /// and if that fails, it fails for all. Credentials that are not taken any more are not shown again for ten seconds, or as
+    /// long as the HSM says.
     ///
     /// ```
     /// use hsm_client::{Credentials, Hsm, Result, Session};

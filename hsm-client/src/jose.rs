@@ -39,7 +39,7 @@
 //! old one leaves the set when the last token that it signed has expired. All this follows from what the HSM knows of the
 //! versions: several issuers over one key agree without talking to each other, and versions that a
 //! [rotation policy](crate::RotationPolicy) makes are treated alike. A version that is suspended or marked compromised leaves
-//! at once.
+//! when the issuer asks the HSM the next time, a minute later at most ([`VERSIONS_LIFETIME`]).
 //!
 //! # Encrypted tokens
 //!

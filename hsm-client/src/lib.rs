@@ -85,6 +85,8 @@
 pub mod attestation;
 pub mod audit;
 pub mod blocking;
+#[cfg(any(feature = "rustls", feature = "x509"))]
+mod certificate;
 mod clock;
 #[cfg(feature = "cms")]
 pub mod cms;
@@ -116,6 +118,8 @@ pub mod tls;
 #[cfg(feature = "tpm")]
 mod tpm;
 mod url;
+#[cfg(any(feature = "jose", feature = "rustls"))]
+mod versions;
 #[cfg(feature = "x509")]
 pub mod x509;
 

@@ -1,7 +1,7 @@
 //! A session that logs in again when it has ended, for programs that run for longer than a session lasts.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,15 +25,18 @@ pub(crate) struct StandingSession {
     clock: Arc<dyn Clock>,
     /// Held by who logs in, so that one does for all.
     logging_in: async_lock::Mutex<()>,
-    refused: Mutex<Option<Refused>>,
+    failures: AtomicU64,
+    failed: Mutex<Option<Failed>>,
 }
 
 struct Opened(Arc<dyn Session>);
 
-/// Credentials that were not taken are not shown again at once: that would lock the user out.
-struct Refused {
+/// Why the last login failed: all who waited for it fail with it. Credentials that were not taken are not shown again at
+/// once: that would lock the user out.
+struct Failed {
     kind: ErrorKind,
     message: String,
+    retry_after: Option<Duration>,
     until: Duration,
 }
 
@@ -52,40 +55,41 @@ impl StandingSession {
             ended: AtomicBool::new(false),
             clock,
             logging_in: async_lock::Mutex::new(()),
-            refused: Mutex::new(None),
+            failures: AtomicU64::new(0),
+            failed: Mutex::new(None),
         })
     }
 
     /// Opens a session in place of `over`, unless somebody has done so meanwhile.
     async fn log_in_again(&self, over: &Arc<Opened>) -> Result<Arc<Opened>> {
+        let failures = self.failures.load(Ordering::Relaxed);
         let _one_for_all = self.logging_in.lock().await;
+        if self.ended.load(Ordering::Acquire) {
+            return Err(ended());
+        }
         let current = self.current.load_full();
         if !Arc::ptr_eq(&current, over) {
             return Ok(current);
         }
-        if let Some(refused) = &*self.refused()
-            && self.clock.monotonic() < refused.until
+        let failed_meanwhile = self.failures.load(Ordering::Relaxed) != failures;
+        if let Some(failed) = &*self.failed()
+            && (failed_meanwhile || self.clock.monotonic() < failed.until)
         {
-            return Err(Error::new(refused.kind, refused.message.clone()));
+            return Err(failed.error());
         }
         let session = match self.log_in().await {
             Ok(session) => session,
             Err(error) => {
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Unauthenticated | ErrorKind::LockedOut
-                ) {
-                    let wait = error.retry_after().unwrap_or(LOGIN_RETRY);
-                    *self.refused() = Some(Refused {
-                        kind: error.kind(),
-                        message: error.message().to_owned(),
-                        until: self.clock.monotonic() + wait.max(LOGIN_RETRY),
-                    });
-                }
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                *self.failed() = Some(Failed::new(&error, self.clock.monotonic()));
                 return Err(error);
             }
         };
-        *self.refused() = None;
+        *self.failed() = None;
+        if self.ended.load(Ordering::Acquire) {
+            session.logout().await;
+            return Err(ended());
+        }
         let opened = Arc::new(Opened(session));
         self.current.store(opened.clone());
         Ok(opened)
@@ -107,8 +111,33 @@ impl StandingSession {
         Ok(session)
     }
 
-    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failed(&self) -> MutexGuard<'_, Option<Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failed {
+    fn new(error: &Error, now: Duration) -> Self {
+        let rest = match error.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::LockedOut => {
+                error.retry_after().unwrap_or_default().max(LOGIN_RETRY)
+            }
+            _ => Duration::ZERO,
+        };
+        Self {
+            kind: error.kind(),
+            message: error.message().to_owned(),
+            retry_after: error.retry_after(),
+            until: now.saturating_add(rest),
+        }
+    }
+
+    fn error(&self) -> Error {
+        let error = Error::new(self.kind, self.message.clone());
+        match self.retry_after {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
     }
 }
 
@@ -137,6 +166,8 @@ impl Session for StandingSession {
 
     async fn logout(&self) {
         self.ended.store(true, Ordering::Release);
+        // Who logs in at the moment is done first, so that its session is ended too.
+        let _nobody_logs_in = self.logging_in.lock().await;
         self.current.load_full().0.logout().await;
     }
 }
@@ -147,6 +178,13 @@ impl fmt::Debug for StandingSession {
             .field("principal", &self.principal)
             .finish_non_exhaustive()
     }
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        "the session has ended; log in again",
+    )
 }
 
 /// The same request once more, for what uses a key: nothing was done while nobody was logged in.

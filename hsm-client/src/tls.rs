@@ -62,8 +62,9 @@
 //! # When the HSM does not sign
 //!
 //! A key that has expired, was disabled or deleted, a grant that was taken away, an HSM that is away: the handshake fails,
-//! and what `accept` returns names the reason, for the server's log; [`cause`] finds it for programs. Connections that are established do not need the key
-//! any more. Resumption does not need it either, so [`Tickets`] live for an hour or two only.
+//! and what `accept` returns names the reason, for the server's log; [`cause`] finds it for programs. The other side is told
+//! nothing: rustls sends no alert for a signature that failed, and the connection is closed. Connections that are established
+//! do not need the key any more. Resumption does not need it either, so [`Tickets`] live for an hour or two only.
 //!
 //! A handshake waits for the HSM for [`HSM_WAIT_MAX`] at most. Where it waits is what [`Acceptor`] is about.
 

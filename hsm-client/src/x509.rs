@@ -57,7 +57,7 @@ mod profile;
 mod request;
 pub(crate) mod verify;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hsm_core::key::typed::Signing;
 use hsm_core::{Error, ErrorKind, PublicKey, Result};
@@ -65,6 +65,7 @@ use x509_cert::der::asn1::BitString;
 use x509_cert::der::pem::{LineEnding, PemLabel};
 use x509_cert::der::{self, Encode, EncodePem};
 use x509_cert::name::Name;
+use x509_cert::time::Time;
 
 pub use authority::{CertificateAuthority, revoked_now};
 pub use profile::Profile;
@@ -79,7 +80,11 @@ pub use x509_cert::{
     time::Validity,
 };
 
+use crate::certificate::public_key;
 use crate::signature::{SignatureKind, Signer};
+
+/// Longest certificate request that is read, in DER or PEM, in bytes: 64 KiB.
+pub const REQUEST_LEN_MAX: usize = verify::LEN_MAX;
 
 /// Valid from now on, for so many days.
 ///
@@ -87,9 +92,16 @@ use crate::signature::{SignatureKind, Signer};
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) beyond the year 9999.
 pub fn days(days: u32) -> Result<Validity> {
-    let duration = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    Validity::from_now(duration)
-        .map_err(|source| invalid("a certificate ends before the year 10000").with_source(source))
+    from_now(Duration::from_secs(u64::from(days) * 24 * 60 * 60))
+}
+
+fn from_now(lasts: Duration) -> Result<Validity> {
+    let late = || invalid("what is signed has to end before the year 10000");
+    // `Validity::from_now` panics beyond what the system's clock can show.
+    let now = SystemTime::now();
+    let end = now.checked_add(lasts).ok_or_else(late)?;
+    let time = |time: SystemTime| Time::try_from(time).map_err(|source| late().with_source(source));
+    Ok(Validity::new(time(now)?, time(end)?))
 }
 
 /// A certificate, request or revocation list as PEM.
@@ -107,11 +119,10 @@ pub fn to_pem(value: &(impl Encode + PemLabel)) -> Result<String> {
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) if it is for another key.
 pub fn check_key(certificate: &Certificate, public: &PublicKey) -> Result<()> {
-    let tbs = certificate.tbs_certificate();
-    let certified = tbs.subject_public_key_info().to_der();
-    if certified.map_err(unencodable)? == public.to_spki_der()? {
+    if public_key(certificate)? == *public {
         return Ok(());
     }
+    let tbs = certificate.tbs_certificate();
     Err(invalid(format!(
         "the certificate of {} is for another key; give the one that was issued for this key's version",
         tbs.subject()

@@ -2,9 +2,11 @@
 //! issuer's, not now or not as it was is refused, and says why; what is encrypted to a key, only the key reads.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hsm_client::jose::jsonwebtoken::crypto::{JwtSigner, JwtVerifier};
 use hsm_client::jose::jsonwebtoken::{self, DecodingKey, EncodingKey, Header};
@@ -20,9 +22,12 @@ use hsm_client::kinds::{
 };
 use hsm_client::lifecycle::Event;
 use hsm_client::{
-    AttributesUpdate, BuiltInRole, Clock, Error, ErrorKind, Hsm, Key, KeyMaterial, Scope,
-    SecretBytes, Session, Setup, Timestamp, VersionId,
+    AttributesUpdate, BuiltInRole, Clock, Credentials, Error, ErrorKind, Hsm, Key, KeyMaterial,
+    KeySpec, KeyType, Principal, Scope, SecretBytes, Session, Setup, Timestamp, Usage, Usages,
+    VersionId,
 };
+use hsm_core::audit::RequestId;
+use hsm_core::{Request, Response};
 use hsm_testkit::ManualClock;
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -35,6 +40,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// An HSM in memory with a crypto user, at the time of the machine, which `jsonwebtoken` goes by.
 struct World {
     clock: Arc<ManualClock>,
+    hsm: Hsm,
     session: Session,
 }
 
@@ -44,7 +50,7 @@ impl World {
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_seconds(
             now.unix_seconds(),
         )));
-        let session = block_on(async {
+        let (hsm, session) = block_on(async {
             let setup = Setup::new("admin", PASSWORD).clock(clock.clone());
             let hsm = Hsm::create("memory:", setup).await?;
             let admin = hsm.login("admin", PASSWORD).await?;
@@ -52,11 +58,14 @@ impl World {
             admin
                 .assign_role(BuiltInRole::CryptoUser, "app", Scope::Keys)
                 .await?;
-            hsm.login("app", PASSWORD).await
-        });
+            let session = hsm.login("app", PASSWORD).await?;
+            Ok::<_, Error>((hsm, session))
+        })
+        .unwrap();
         Self {
             clock,
-            session: session.unwrap(),
+            hsm,
+            session,
         }
     }
 
@@ -138,8 +147,8 @@ fn a_version_is_published_before_it_signs_and_until_its_last_token_has_expired()
         .unwrap();
     let token = world.token(&issuer);
     let old = kid(&token);
-    assert_eq!(kids(&issuer), [old.clone()]);
-    assert_eq!(kids(&elsewhere), [old.clone()]);
+    assert_eq!(kids(&issuer), from_ref(&old));
+    assert_eq!(kids(&elsewhere), from_ref(&old));
 
     let new = block_on(issuer.rotate()).unwrap().to_string();
     assert_eq!(kids(&issuer), [old.clone(), new.clone()]);
@@ -195,6 +204,28 @@ fn a_version_that_is_suspended_or_compromised_leaves_at_once() {
     event(second, Event::Resume);
     world.clock.advance(VERSIONS_LIFETIME);
     verify(&issuer, &world.token(&issuer)).unwrap();
+}
+
+/// The new version was taken back before it signed: the old one goes on, and verifiers must know it.
+#[test]
+fn a_version_that_goes_on_signing_stays_published() {
+    let world = World::new();
+    let issuer = world.issuer::<EcdsaP256>("tokens");
+    let first = kid(&world.token(&issuer));
+    let second = block_on(issuer.rotate()).unwrap();
+    let key = block_on(world.session.key::<EcdsaP256>("tokens")).unwrap();
+    let update = AttributesUpdate::new().event(Event::Deactivate);
+    block_on(key.at(second).update(update)).unwrap();
+    // A session that is used lasts.
+    world.clock.advance(PUBLICATION_LEAD_DEFAULT);
+    assert_eq!(kid(&world.token(&issuer)), first);
+    world
+        .clock
+        .advance(VERSIONS_LIFETIME + LIFETIME + CLOCK_SKEW);
+    let token = world.token(&issuer);
+    assert_eq!(kid(&token), first);
+    assert!(kids(&issuer).contains(&first), "{:?}", kids(&issuer));
+    verify(&issuer, &token).unwrap();
 }
 
 #[test]
@@ -450,6 +481,36 @@ fn a_key_set_is_read_with_care() {
     );
 }
 
+/// RFC 7517 sections 4.2 and 4.3.
+#[test]
+fn a_key_for_another_use_verifies_nothing() {
+    use jsonwebtoken::jwk::{KeyOperations, PublicKeyUse};
+
+    let world = World::new();
+    let issuer = world.issuer::<EcdsaP256>("tokens");
+    let token = world.token(&issuer);
+    let set = block_on(issuer.jwks()).unwrap();
+    let verify = |key_use, operations| {
+        let mut set = set.clone();
+        set.keys[0].common.public_key_use = key_use;
+        set.keys[0].common.key_operations = operations;
+        let verifier = Verifier::new(&set).unwrap().clock(world.clock.clone());
+        verifier.verify::<Value>(&token, &validation())
+    };
+    verify(Some(PublicKeyUse::Signature), None).unwrap();
+    verify(None, None).unwrap();
+    verify(None, Some(vec![KeyOperations::Verify])).unwrap();
+    for key_use in [
+        PublicKeyUse::Encryption,
+        PublicKeyUse::Other("firmware".to_owned()),
+    ] {
+        refused(verify(Some(key_use), None), ErrorKind::NotFound, "`kid`");
+    }
+    for operations in [vec![], vec![KeyOperations::DeriveKey, KeyOperations::Sign]] {
+        refused(verify(None, Some(operations)), ErrorKind::NotFound, "`kid`");
+    }
+}
+
 fn headless_token(kid: &str) -> String {
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some(kid.to_owned());
@@ -575,6 +636,42 @@ fn published_tokens_are_read_with_imported_keys() {
         let hash = format!("{:x}", base16(&Sha256::digest(text.expose())));
         assert_eq!(hash, vectors::TEXT_SHA256, "{name}");
     }
+}
+
+/// RFC 7516 appendix A.1: RSA-OAEP, which is read and not written, and no `kid`.
+#[test]
+fn the_published_token_with_rsa_oaep_is_read() {
+    let world = World::new();
+    let spec = KeySpec::new(KeyType::Rsa2048, Usages::of(&[Usage::UnwrapKey])).unwrap();
+    let key = KeyMaterial::from_jwk(vectors::RSA_KEY.as_bytes()).unwrap();
+    let key = block_on(async { world.session.import_any("rsa", spec, key).await });
+    let recipient = Recipient::new(key.unwrap());
+    let text = block_on(recipient.decrypt(vectors::RSA_OAEP)).unwrap();
+    assert_eq!(text.expose(), vectors::RSA_OAEP_TEXT.as_bytes());
+    // A key that is bound to RSA-OAEP-256 does not do it.
+    let bound = world.recipient::<RsaOaep2048>("bound");
+    let result = block_on(bound.decrypt(vectors::RSA_OAEP));
+    refused(result, ErrorKind::InvalidInput, "is not for");
+}
+
+#[test]
+fn nobody_writes_to_a_version_that_is_not_valid_yet() {
+    let world = World::new();
+    let recipient = world.recipient::<EcdhP256>("letters");
+    let key = block_on(world.session.key::<EcdhP256>("letters")).unwrap();
+    let first = block_on(key.info()).unwrap().version;
+    let second = block_on(key.rotate()).unwrap();
+    let tomorrow = world.clock.now() + Duration::from_secs(86_400);
+    let update = AttributesUpdate::new().not_before(tomorrow);
+    block_on(key.at(second).update(update)).unwrap();
+    let published = block_on(recipient.jwks()).unwrap();
+    assert_eq!(
+        published.keys[0].common.key_id,
+        Some(first.to_string()),
+        "the second is {second}"
+    );
+    let token = block_on(recipient.encrypt(TEXT)).unwrap();
+    assert_eq!(block_on(recipient.decrypt(&token)).unwrap().expose(), TEXT);
 }
 
 /// Hexadecimal digits.
@@ -703,6 +800,65 @@ fn nothing_is_encrypted_to_a_key_that_is_not_for_it() {
         ErrorKind::InvalidInput,
         "symmetric",
     );
+}
+
+// An HSM of others, whose pages are short.
+
+#[derive(Debug)]
+struct ShortPages(Hsm);
+
+#[derive(Debug)]
+struct ShortPagesSession(Session);
+
+#[async_trait]
+impl hsm_core::Service for ShortPages {
+    async fn login(&self, credentials: Credentials) -> Result<Arc<dyn hsm_core::Session>, Error> {
+        let session = self.0.login_with(credentials).await?;
+        Ok(Arc::new(ShortPagesSession(session)))
+    }
+}
+
+#[async_trait]
+impl hsm_core::Session for ShortPagesSession {
+    fn principal(&self) -> &Principal {
+        self.0.principal()
+    }
+
+    async fn call(&self, id: RequestId, mut request: Request<'_>) -> Result<Response, Error> {
+        if let Request::ListVersions { page, .. } = &mut request {
+            page.limit = Some(2);
+        }
+        self.0.call_as(id, request).await
+    }
+
+    async fn logout(&self) {
+        self.0.logout().await;
+    }
+}
+
+#[test]
+fn versions_beyond_the_first_page_are_seen() {
+    let mut world = World::new();
+    world.session = block_on(async {
+        let hsm = Hsm::over(Arc::new(ShortPages(world.hsm.clone())))?;
+        hsm.login("app", PASSWORD).await
+    })
+    .unwrap();
+    let issuer = world.issuer::<EcdsaP256>("tokens");
+    for count in 1..=5 {
+        assert_eq!(kids(&issuer).len(), count);
+        block_on(issuer.rotate()).unwrap();
+    }
+    let newest = kids(&issuer).pop().unwrap();
+    world.clock.advance(PUBLICATION_LEAD_DEFAULT);
+    assert_eq!(kid(&world.token(&issuer)), newest);
+
+    let recipient = world.recipient::<EcdhP256>("letters");
+    let key = block_on(world.session.key::<EcdhP256>("letters")).unwrap();
+    let mut rotated = Vec::new();
+    rotated.extend((0..3).map(|_| block_on(key.rotate()).unwrap().to_string()));
+    let token = block_on(recipient.encrypt(TEXT)).unwrap();
+    assert_eq!(kid(&token), rotated[2]);
 }
 
 #[path = "keys/rfc7520.rs"]

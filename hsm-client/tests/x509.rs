@@ -417,3 +417,17 @@ fn revocation_lists_have_number_reasons_and_an_end() {
             .starts_with("-----BEGIN X509 CRL-----\n")
     );
 }
+
+#[test]
+fn a_list_that_would_last_for_ever_is_refused() {
+    let (_home, hsm): (Home, Hsm) = Home::new();
+    let root = root(&app(&hsm));
+    for lasts in [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX >> 1),
+        Duration::from_secs(400 * 365 * 86_400 * 30),
+    ] {
+        let list = block_on(root.revocation_list(1, lasts, []));
+        refused(list, ErrorKind::InvalidInput, "year 10000");
+    }
+}

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hsm_core::key::typed::Signing;
-use hsm_core::limits::KEY_VERSIONS_MAX;
-use hsm_core::{Clock, Error, ErrorKind, KeyInfo, PageRequest, Result, Timestamp, VersionId};
+use hsm_core::{Clock, Error, ErrorKind, KeyInfo, Result, Timestamp, VersionId};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Header, TokenData, Validation};
 use serde::Serialize;
@@ -20,7 +19,8 @@ use super::{
     PUBLICATION_LEAD_DEFAULT, SIGNATURE, SIGNED_LEN_MAX, TOKEN_LIFETIME_DEFAULT,
     UNKNOWN_KEY_ID_DELAY, VERSIONS_LIFETIME, check_len, invalid, published,
 };
-use crate::{Key, SystemClock};
+use crate::flight::Flight;
+use crate::{Key, SystemClock, versions};
 
 /// Signs tokens with a key of the HSM, and publishes the keys to verify them with: see [the module](super).
 ///
@@ -50,7 +50,15 @@ pub struct Issuer<A> {
     typ: String,
     clock: Arc<dyn Clock>,
     /// What the HSM said last.
-    view: Mutex<Option<Arc<View>>>,
+    view: Mutex<Known>,
+    asking: Flight,
+}
+
+/// What is known of the versions, and how often that was forgotten: what was asked before is not kept after it.
+#[derive(Debug, Default)]
+struct Known {
+    view: Option<Arc<View>>,
+    forgotten: u64,
 }
 
 /// An issuer that is about to be made.
@@ -247,31 +255,31 @@ impl<A: Signing> Issuer<A> {
 
     /// What the HSM says, at most `age` ago.
     async fn view(&self, age: Duration) -> Result<Arc<View>> {
-        let known = self.lock().clone();
-        let now = self.clock.monotonic();
-        if let Some(view) = known
-            && now.saturating_sub(view.taken) < age
-        {
-            return Ok(view);
-        }
-        let all = PageRequest {
-            after: None,
-            limit: Some(KEY_VERSIONS_MAX),
+        let known = || {
+            let view = self.lock().view.clone()?;
+            let now = self.clock.monotonic();
+            (now.saturating_sub(view.taken) < age).then_some(view)
         };
-        let versions = self.key.versions(all).await?.items;
-        let view = Arc::new(View {
-            taken: now,
-            versions,
-        });
-        *self.lock() = Some(view.clone());
-        Ok(view)
+        let ask = async {
+            let (taken, forgotten) = (self.clock.monotonic(), self.lock().forgotten);
+            let versions = versions::all(|page| self.key.versions(page)).await?;
+            let view = Arc::new(View { taken, versions });
+            let mut known = self.lock();
+            if known.forgotten == forgotten {
+                known.view = Some(view.clone());
+            }
+            Ok(view)
+        };
+        self.asking.one(known, ask).await
     }
 
     fn forget(&self) {
-        *self.lock() = None;
+        let mut known = self.lock();
+        known.view = None;
+        known.forgotten += 1;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<View>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -326,7 +334,8 @@ impl<A: Signing> IssuerBuilder<A> {
             key: self.key,
             typ: self.typ,
             clock: self.clock,
-            view: Mutex::new(None),
+            view: Mutex::default(),
+            asking: Flight::default(),
         })
     }
 }

@@ -15,12 +15,12 @@ use hsm_core::{Error, ErrorKind, KeyType, PublicKey, Result, SecretBytes};
 use super::compact::Header;
 use super::compact::decode;
 
-/// How the content is encrypted: the `enc` of a header.
+/// How the content is encrypted, with AES-GCM: the `enc` of a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Content {
-    A128Gcm,
-    A192Gcm,
-    A256Gcm,
+    Aes128,
+    Aes192,
+    Aes256,
 }
 
 /// What is encrypted, and what goes with it.
@@ -32,32 +32,32 @@ pub(super) struct Sealed {
 
 impl Content {
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::A128Gcm, Self::A192Gcm, Self::A256Gcm]
+        [Self::Aes128, Self::Aes192, Self::Aes256]
             .into_iter()
             .find(|content| content.name() == name)
     }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::A128Gcm => "A128GCM",
-            Self::A192Gcm => "A192GCM",
-            Self::A256Gcm => "A256GCM",
+            Self::Aes128 => "A128GCM",
+            Self::Aes192 => "A192GCM",
+            Self::Aes256 => "A256GCM",
         }
     }
 
     pub(super) const fn key_len(self) -> usize {
         match self {
-            Self::A128Gcm => 16,
-            Self::A192Gcm => 24,
-            Self::A256Gcm => 32,
+            Self::Aes128 => 16,
+            Self::Aes192 => 24,
+            Self::Aes256 => 32,
         }
     }
 
     fn key(self, key: &SecretBytes) -> Result<LessSafeKey, Unspecified> {
         let algorithm = match self {
-            Self::A128Gcm => &AES_128_GCM,
-            Self::A192Gcm => &AES_192_GCM,
-            Self::A256Gcm => &AES_256_GCM,
+            Self::Aes128 => &AES_128_GCM,
+            Self::Aes192 => &AES_192_GCM,
+            Self::Aes256 => &AES_256_GCM,
         };
         UnboundKey::new(algorithm, key.expose()).map(LessSafeKey::new)
     }
@@ -160,7 +160,7 @@ pub(super) fn agree_once<T>(
     let public = own.compute_public_key().map_err(|_| failed())?;
     let public = PublicKey::from_raw(peer.key_type(), public.as_ref())?;
     let peer = UnparsedPublicKey::new(algorithm, peer.as_raw());
-    agree_ephemeral(own, &peer, failed(), |secret| kdf(secret, public))
+    agree_ephemeral(own, peer, failed(), |secret| kdf(secret, public))
 }
 
 /// RSA-OAEP-256.
@@ -256,7 +256,7 @@ mod tests {
     fn what_is_wrapped_unwraps_and_nothing_else_does() {
         for len in [16, 32] {
             let kek = SecretBytes::init_with(len, |bytes| bytes.fill(7));
-            for content in [Content::A128Gcm, Content::A192Gcm, Content::A256Gcm] {
+            for content in [Content::Aes128, Content::Aes192, Content::Aes256] {
                 let key = content.new_key().unwrap();
                 let mut wrapped = wrap(&kek, &key).unwrap();
                 let unwrapped = unwrap(&kek, &wrapped).unwrap();

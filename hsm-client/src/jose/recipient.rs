@@ -1,9 +1,10 @@
 //! [`Recipient`]: encrypted tokens to a key of the HSM; [`encrypt`]: to a public key, without one.
 
+use std::sync::Arc;
+
 use hsm_core::lifecycle::State;
-use hsm_core::limits::KEY_VERSIONS_MAX;
 use hsm_core::{
-    Algorithm, Ciphertext, Error, ErrorKind, KeyFamily, KeySpec, KeyType, Operation, PageRequest,
+    Algorithm, Ciphertext, Clock, Error, ErrorKind, KeyFamily, KeySpec, KeyType, Operation,
     PublicKey, Result, SecretBytes, Usage, VersionId,
 };
 use jsonwebtoken::jwk::{Jwk, JwkSet};
@@ -11,7 +12,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use super::compact::{Body, Compact, Header, encode};
 use super::jwe::{self, Content, IV_LEN, TAG_LEN};
 use super::{ENCRYPTED_LEN_MAX, ENCRYPTION, check_len, invalid, published, read_jwk};
-use crate::{AnyKey, Encrypted, Wrapped};
+use crate::{AnyKey, Encrypted, SystemClock, Wrapped, versions};
 
 /// Reads the tokens that were encrypted to a key of the HSM: see [the module](super).
 ///
@@ -27,6 +28,7 @@ use crate::{AnyKey, Encrypted, Wrapped};
 pub struct Recipient {
     key: AnyKey,
     other_name: Option<String>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Recipient {
@@ -36,7 +38,15 @@ impl Recipient {
         Self {
             key,
             other_name: None,
+            clock: Arc::new(SystemClock),
         }
+    }
+
+    /// Takes the time from `clock`: for tests. It should show what the HSM's clock does.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Also takes tokens with this `kid`, by which the world knew the key before it was imported. They are read with the
@@ -87,7 +97,7 @@ impl Recipient {
             ..Header::default()
         };
         if let Some(algorithm) = algorithm_for(key.spec(), Operation::Wrap, "KW") {
-            let content = Content::A256Gcm;
+            let content = Content::Aes256;
             let content_key = content.new_key()?;
             let wrapped = key.wrap(algorithm, content_key.expose()).await?;
             let protected = write_header(&header(algorithm.name(), content))?;
@@ -195,14 +205,11 @@ impl Recipient {
         let info = match handle.version() {
             Some(_) => Some(handle.info().await?),
             None => {
-                let all = PageRequest {
-                    after: None,
-                    limit: Some(KEY_VERSIONS_MAX),
-                };
-                let versions = handle.versions(all).await?.items;
+                let versions = versions::all(|page| handle.versions(page)).await?;
+                let now = self.clock.now();
                 versions
                     .into_iter()
-                    .rfind(|version| version.attributes.state == State::Active)
+                    .rfind(|version| version.attributes.state_at(now) == State::Active)
             }
         };
         let info = info.ok_or_else(|| {
@@ -252,7 +259,7 @@ pub fn encrypt(to: &Jwk, text: &[u8]) -> Result<String> {
 }
 
 fn encrypt_to(key: &PublicKey, kid: Option<String>, text: &[u8]) -> Result<String> {
-    let content = Content::A256Gcm;
+    let content = Content::Aes256;
     let content_key = content.new_key()?;
     let algorithm = key_algorithm(key)?;
     let mut header = Header {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hsm_core::{Algorithm, Clock, Error, ErrorKind, Jwk as CoreJwk, KeyFamily, PublicKey, Result};
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{JwkSet, KeyOperations};
 use jsonwebtoken::{TokenData, Validation};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::compact::{Body, Compact};
 use super::signer::{VersionVerifier, token_algorithm};
-use super::{ENCRYPTION, KEY_SET_LEN_MAX, claims, invalid, read_jwk};
+use super::{KEY_SET_LEN_MAX, SIGNATURE, claims, invalid, read_jwk};
 use crate::SystemClock;
 
 /// Verifies signed tokens with the keys of a set, in this process.
@@ -38,7 +38,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier with the keys of `set`. Keys without `kid`, keys that encrypt, and those of which it does not follow what
+    /// A verifier with the keys of `set`. Keys without `kid`, keys for another use (`use`, `key_ops`), and those of which it does not follow what
     /// they sign with are left out, as RFC 7517 section 5 asks; secret ones too.
     ///
     /// # Errors
@@ -57,6 +57,10 @@ impl Verifier {
         }
         let mut keys = BTreeMap::new();
         for jwk in &set.keys {
+            let operations = jwk.common.key_operations.as_deref();
+            if operations.is_some_and(|operations| !operations.contains(&KeyOperations::Verify)) {
+                continue;
+            }
             let Ok((public, jwk)) = read_jwk(jwk) else {
                 continue;
             };
@@ -157,7 +161,8 @@ pub(super) fn unknown_key() -> Error {
 }
 
 fn usable(key: PublicKey, jwk: CoreJwk) -> Option<(String, VersionVerifier)> {
-    if jwk.public_key_use.as_deref() == Some(ENCRYPTION) {
+    let key_use = jwk.public_key_use.as_deref();
+    if key_use.is_some_and(|key_use| key_use != SIGNATURE) {
         return None;
     }
     let algorithm = match &jwk.alg {

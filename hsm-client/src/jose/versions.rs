@@ -44,7 +44,7 @@ impl Schedule {
             .enumerate()
             .filter(move |(place, version)| {
                 let newer = versions.get(place + 1..).unwrap_or_default();
-                self.verifies(version) && now < self.retired(version, newer)
+                self.verifies(version) && now < self.retired(version, newer, now)
             })
             .map(|(_, version)| version)
     }
@@ -71,13 +71,13 @@ impl Schedule {
         version.attributes.created + self.lead
     }
 
-    /// When the last token of the version has expired everywhere; never for one that nothing takes the place of.
-    fn retired(&self, version: &KeyInfo, newer: &[KeyInfo]) -> Timestamp {
+    /// When the last token of the version has expired everywhere; never for one that nothing takes the place of. What is not
+    /// active any more does not: then the version signs again.
+    fn retired(&self, version: &KeyInfo, newer: &[KeyInfo], now: Timestamp) -> Timestamp {
         let attributes = &version.attributes;
         let superseded = newer
             .iter()
-            .filter(|newer| self.verifies(newer))
-            .filter(|newer| newer.attributes.state != State::PreActivation)
+            .filter(|newer| self.fits(newer) && newer.attributes.state_at(now) == State::Active)
             .map(|newer| {
                 let ready = self.ready(newer);
                 newer

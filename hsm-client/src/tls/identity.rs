@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use der::Decode;
-use hsm_core::{Clock, Error, ErrorKind, PublicKey, Result, Timestamp};
+use hsm_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use rustls::SignatureScheme;
 use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use x509_cert::Certificate;
 
 use super::signing_key::{SigningKey, TlsKey};
+use crate::certificate::public_key;
 use crate::clock::SystemClock;
 
 /// Who a server or a client is: a chain of certificates, and the key of the first in the HSM.
@@ -135,9 +136,7 @@ impl Current {
                 "the certificate is not valid before {not_before}"
             )));
         }
-        let spki = der::Encode::to_der(tbs.subject_public_key_info())
-            .map_err(|source| invalid(unreadable().to_owned()).with_source(source))?;
-        let public = PublicKey::from_spki_der(&spki)?;
+        let public = public_key(&certificate)?;
         let signing = SigningKey::with_public_key(key, &public).await?;
         Ok(Self {
             certified: Arc::new(CertifiedKey::new(chain, Arc::new(signing))),

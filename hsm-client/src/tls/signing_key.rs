@@ -18,6 +18,7 @@ use rustls::{OtherError, SignatureAlgorithm, SignatureScheme};
 use super::HSM_WAIT_MAX;
 use super::wait::wait;
 use crate::key::{AnyKey, Key, Signature};
+use crate::versions;
 
 /// Kinds of keys that TLS has a signature scheme for. Sealed, as all [`kinds`](crate::kinds) are; the [module](super) lists them.
 pub trait TlsKind: Signing {
@@ -164,6 +165,11 @@ mod sealed {
 ///
 /// A signature blocks its thread until the HSM has answered, for [`HSM_WAIT_MAX`] at most: some microseconds for an HSM in
 /// this process, a round trip for one elsewhere. See [`Acceptor`](super::Acceptor).
+///
+/// # Panics
+///
+/// A signature that has to wait panics in a `tokio::task::LocalSet` on a runtime of several threads, where tokio lets nobody
+/// block. An [`Acceptor`](super::Acceptor) signs elsewhere.
 #[derive(Clone)]
 pub struct SigningKey {
     key: Arc<dyn sealed::Handle>,
@@ -200,22 +206,13 @@ impl SigningKey {
         if let Some(version) = key.version() {
             return Err(mismatch(format!("version {version} of key {}", key.name())));
         }
-        let mut page = PageRequest::default();
-        loop {
-            let Page { items, next } = key.versions(page).await?;
-            let found = items
-                .into_iter()
-                .find(|info| info.public.as_ref() == Some(public));
-            if let Some(info) = found {
-                return Self::pinned(key, info).await;
-            }
-            if next.is_none() {
-                return Err(mismatch(format!("any version of key {}", key.name())));
-            }
-            page = PageRequest {
-                after: next,
-                limit: None,
-            };
+        let found = versions::all(|page| key.versions(page))
+            .await?
+            .into_iter()
+            .find(|info| info.public.as_ref() == Some(public));
+        match found {
+            Some(info) => Self::pinned(key, info).await,
+            None => Err(mismatch(format!("any version of key {}", key.name()))),
         }
     }
 

@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use hsm_core::key::typed::Kdk256;
 use hsm_core::{Clock, Error, ErrorKind, Result, SecretBytes};
-use pollster::block_on;
 use rustls::server::ProducesTickets;
 
-use super::{TICKET_KEY_RETRY, TICKET_PERIOD};
+use super::wait::wait;
+use super::{HSM_WAIT_MAX, TICKET_KEY_RETRY, TICKET_PERIOD};
 use crate::clock::SystemClock;
 use crate::key::Key;
 
@@ -50,9 +50,16 @@ pub struct Tickets {
     key: Key<Kdk256>,
     service: Box<str>,
     clock: Arc<dyn Clock>,
-    keys: ArcSwap<Vec<Arc<TicketKey>>>,
+    keys: ArcSwap<Keys>,
     fetching: Mutex<Fetching>,
     me: Weak<Self>,
+}
+
+/// The keys that there are, and how often they were forgotten: what was derived before that is not put back after it.
+#[derive(Clone, Default)]
+struct Keys {
+    forgotten: u64,
+    held: Vec<Arc<TicketKey>>,
 }
 
 /// The key of one period.
@@ -114,11 +121,16 @@ impl Tickets {
         let now = self.period();
         self.wipe(now);
         for period in wanted(now) {
+            let forgotten = self.keys.load().forgotten;
             if self.held(period).is_none() {
                 let key = Arc::new(self.derive(period).await?);
                 self.keys.rcu(|keys| {
-                    let others = keys.iter().filter(|other| other.period != key.period);
-                    others.chain([&key]).cloned().collect::<Vec<_>>()
+                    let mut keys = Keys::clone(keys);
+                    if keys.forgotten == forgotten {
+                        keys.held.retain(|other| other.period != key.period);
+                        keys.held.push(key.clone());
+                    }
+                    keys
                 });
             }
         }
@@ -127,7 +139,10 @@ impl Tickets {
 
     /// Forgets all ticket keys. They are derived again, from the key's version that is the current one then.
     pub fn forget(&self) {
-        self.keys.store(Arc::default());
+        self.keys.rcu(|keys| Keys {
+            forgotten: keys.forgotten + 1,
+            held: Vec::new(),
+        });
         self.state().not_before = Duration::ZERO;
     }
 
@@ -143,15 +158,16 @@ impl Tickets {
 
     fn held(&self, period: u64) -> Option<Arc<TicketKey>> {
         let keys = self.keys.load();
-        keys.iter().find(|key| key.period == period).cloned()
+        keys.held.iter().find(|key| key.period == period).cloned()
     }
 
     fn wipe(&self, now: u64) {
         let over = |key: &Arc<TicketKey>| !wanted(now).contains(&key.period);
-        if self.keys.load().iter().any(over) {
+        if self.keys.load().held.iter().any(over) {
             self.keys.rcu(|keys| {
-                let good = keys.iter().filter(|key| !over(key));
-                good.cloned().collect::<Vec<_>>()
+                let mut keys = Keys::clone(keys);
+                keys.held.retain(|key| !over(key));
+                keys
             });
         }
     }
@@ -188,7 +204,7 @@ impl Tickets {
         let started = std::thread::Builder::new()
             .name("hsm-tickets".to_owned())
             .spawn(move || {
-                let failure = block_on(tickets.refresh()).err();
+                let failure = wait(tickets.refresh(), HSM_WAIT_MAX).err();
                 let mut state = tickets.state();
                 state.under_way = false;
                 if failure.is_some() {
@@ -234,7 +250,7 @@ impl ProducesTickets for Tickets {
         self.see_to_keys(now);
         let (name, _) = ticket.split_first_chunk::<NAME_LEN>()?;
         let keys = self.keys.load_full();
-        let key = keys.iter().find(|key| key.name == *name)?;
+        let key = keys.held.iter().find(|key| key.name == *name)?;
         key.decrypt(ticket)
     }
 }

@@ -23,7 +23,7 @@ use x509_cert::spki::SubjectPublicKeyInfoOwned;
 use x509_cert::time::{Time, Validity};
 
 use super::profile::{Purpose, Shape};
-use super::{CertificateRequest, Profile, check_key, invalid, name, sign, unencodable};
+use super::{CertificateRequest, Profile, check_key, from_now, invalid, name, sign, unencodable};
 use crate::key::Key;
 use crate::session::Session;
 use crate::signature::{SignatureKind, Signer};
@@ -149,7 +149,7 @@ impl<A: SignatureKind> CertificateAuthority<A> {
     /// # Errors
     ///
     /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) if the authority's certificate says that its key signs no such
-    /// lists. Otherwise as [`Key::sign`].
+    /// lists, or for one that lasts beyond the year 9999. Otherwise as [`Key::sign`].
     pub async fn revocation_list(
         &self,
         number: u64,
@@ -173,7 +173,7 @@ impl<A: SignatureKind> CertificateAuthority<A> {
             authority.to_extension(issuer, &[]).map_err(unencodable)?,
         ];
         let revoked: Vec<_> = revoked.into_iter().collect();
-        let validity: Validity = Validity::from_now(lasts).map_err(unencodable)?;
+        let validity = from_now(lasts)?;
         let signature = A::algorithm_identifier().map_err(unencodable)?;
         let tbs_cert_list = TbsCertList {
             version: Version::V2,

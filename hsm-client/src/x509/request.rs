@@ -79,7 +79,7 @@ impl CertificateRequest {
     ///
     /// # Errors
     ///
-    /// [`LimitExceeded`](hsm_core::ErrorKind::LimitExceeded) above 64 KiB.
+    /// [`LimitExceeded`](hsm_core::ErrorKind::LimitExceeded) above [`REQUEST_LEN_MAX`](super::REQUEST_LEN_MAX).
     /// [`InvalidInput`](hsm_core::ErrorKind::InvalidInput) for what is no request.
     /// [`Unsupported`](hsm_core::ErrorKind::Unsupported) for an algorithm that the HSM has not.
     /// [`CryptoFailed`](hsm_core::ErrorKind::CryptoFailed) if the signature is not right.

@@ -140,6 +140,42 @@ async fn rotation_and_forgetting_end_all_tickets() {
     assert_eq!(tickets.decrypt(&ticket), None);
 }
 
+/// What the old version gave, and what came when all keys had been forgotten already.
+#[tokio::test]
+async fn a_key_that_is_under_way_when_all_are_forgotten_is_not_kept() {
+    let world = World::new().await;
+    let gate = Gate::new();
+    let session = world.gated(&gate).await;
+    let key = session.create::<Kdk256>("tickets").await.unwrap();
+    let old = key.info().await.unwrap().version;
+    // Not the one of the session, which would end.
+    let clock = Arc::new(ManualClock::new(world.clock.now()));
+    let tickets = Tickets::with_clock(&key, "www", clock.clone())
+        .await
+        .unwrap();
+    let fetched = gate.arrived();
+    clock.advance(TICKET_PERIOD);
+    gate.set(Mode::Late);
+    let refreshing = tokio::spawn({
+        let tickets = tickets.clone();
+        async move { tickets.refresh().await }
+    });
+    gate.answers(fetched + 1).await;
+    key.rotate().await.unwrap();
+    tickets.forget();
+    gate.set(Mode::Open);
+    refreshing.await.unwrap().unwrap();
+
+    let next_hour = Arc::new(ManualClock::new(clock.now() + TICKET_PERIOD));
+    let of_old = Tickets::with_clock(&key.at(old), "www", next_hour)
+        .await
+        .unwrap();
+    let ticket = of_old.encrypt(b"a session").unwrap();
+    assert_eq!(tickets.decrypt(&ticket), None);
+    tickets.refresh().await.unwrap();
+    assert_eq!(tickets.decrypt(&ticket), None);
+}
+
 /// An HSM that is away costs resumption and nothing else, and nobody waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hsm_that_is_away_costs_resumption_only() {

@@ -10,7 +10,7 @@ use hsm_client::tls::Identity;
 use hsm_client::{Credentials, ErrorKind, UserUpdate};
 use std::time::Duration;
 
-use crate::world::{PASSWORD, World, handshake, server};
+use crate::world::{Gate, Mode, PASSWORD, World, handshake, server};
 
 #[tokio::test]
 async fn a_server_serves_on_when_its_session_has_ended() {
@@ -92,6 +92,65 @@ async fn who_logs_out_stays_out() {
     session.logout().await;
     let error = session.key::<EcdsaP256>("www").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+}
+
+/// Logged out while it logs in again: the session that comes out of that is not left open.
+#[tokio::test]
+async fn who_logs_out_during_a_login_stays_out() {
+    let world = World::new().await;
+    let logins = Gate::new();
+    let session = world.logs_in_through(&logins).await;
+    session.create::<EcdsaP256>("www").await.unwrap();
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    logins.set(Mode::Held);
+    let asking = tokio::spawn({
+        let session = session.clone();
+        async move { session.key::<EcdsaP256>("www").await.map(drop) }
+    });
+    logins.arrivals(2).await;
+    let leaving = tokio::spawn({
+        let session = session.clone();
+        async move { session.logout().await }
+    });
+    tokio::task::yield_now().await;
+    logins.set(Mode::Open);
+    leaving.await.unwrap();
+    let error = asking.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert_eq!(world.hsm.status().unwrap().sessions, 0);
+    session.key::<EcdsaP256>("www").await.unwrap_err();
+    assert_eq!(logins.arrived(), 2);
+}
+
+/// An HSM that is away is not asked once more for each who waits: the last one would wait for all before.
+#[tokio::test]
+async fn who_waits_for_a_login_fails_with_it() {
+    let world = World::new().await;
+    let logins = Gate::new();
+    let session = world.logs_in_through(&logins).await;
+    session.create::<EcdsaP256>("www").await.unwrap();
+    world
+        .clock
+        .advance(SESSION_IDLE_MAX + Duration::from_secs(1));
+    logins.set(Mode::Held);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let session = session.clone();
+        asking.spawn(async move { session.key::<EcdsaP256>("www").await.map(drop) });
+    }
+    logins.arrivals(2).await;
+    tokio::task::yield_now().await;
+    logins.set(Mode::Away);
+    for result in asking.join_all().await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unreachable);
+    }
+    assert_eq!(logins.arrived(), 2);
+    // Who comes later asks again.
+    logins.set(Mode::Open);
+    session.key::<EcdsaP256>("www").await.unwrap();
+    assert_eq!(logins.arrived(), 3);
 }
 
 #[tokio::test]

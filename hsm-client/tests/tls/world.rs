@@ -61,9 +61,19 @@ impl World {
 
     /// A session of `app` whose requests go through the gate.
     pub(crate) async fn gated(&self, gate: &Gate) -> Session {
+        self.behind(gate.clone(), Gate::new()).await
+    }
+
+    /// A session of `app` that logs in through the gate, for the first time here.
+    pub(crate) async fn logs_in_through(&self, logins: &Gate) -> Session {
+        self.behind(Gate::new(), logins.clone()).await
+    }
+
+    async fn behind(&self, gate: Gate, logins: Gate) -> Session {
         let service = Gated {
             hsm: self.hsm.clone(),
-            gate: gate.clone(),
+            gate,
+            logins,
         };
         let hsm = Hsm::over(Arc::new(service)).unwrap();
         // Time passes in some tests, and this is not about sessions.
@@ -219,12 +229,15 @@ pub(crate) enum Mode {
     Held,
     /// They do not arrive.
     Away,
+    /// They are done at once, and the answer comes when it opens.
+    Late,
 }
 
 #[derive(Clone)]
 pub(crate) struct Gate {
     mode: Arc<watch::Sender<Mode>>,
     arrived: Arc<watch::Sender<usize>>,
+    done: Arc<watch::Sender<usize>>,
 }
 
 impl Gate {
@@ -232,6 +245,7 @@ impl Gate {
         Self {
             mode: Arc::new(watch::Sender::new(Mode::Open)),
             arrived: Arc::default(),
+            done: Arc::default(),
         }
     }
 
@@ -249,6 +263,18 @@ impl Gate {
         *self.arrived.borrow()
     }
 
+    /// Waits until so many requests were done since the beginning.
+    pub(crate) async fn answers(&self, count: usize) {
+        let mut done = self.done.subscribe();
+        done.wait_for(|done| *done >= count).await.unwrap();
+    }
+
+    async fn answer(&self) {
+        self.done.send_modify(|done| *done += 1);
+        let mut mode = self.mode.subscribe();
+        mode.wait_for(|mode| *mode != Mode::Late).await.unwrap();
+    }
+
     async fn pass(&self) -> Result<()> {
         self.arrived.send_modify(|arrived| *arrived += 1);
         let mut mode = self.mode.subscribe();
@@ -264,6 +290,7 @@ impl Gate {
 struct Gated {
     hsm: Hsm,
     gate: Gate,
+    logins: Gate,
 }
 
 #[derive(Debug)]
@@ -275,6 +302,7 @@ struct GatedSession {
 #[async_trait]
 impl Service for Gated {
     async fn login(&self, credentials: Credentials) -> Result<Arc<dyn hsm_core::Session>> {
+        self.logins.pass().await?;
         let session = self.hsm.login_with(credentials).await?;
         let gate = self.gate.clone();
         Ok(Arc::new(GatedSession { session, gate }))
@@ -290,6 +318,9 @@ impl hsm_core::Session for GatedSession {
     async fn call(&self, id: RequestId, request: Request<'_>) -> Result<Response> {
         if matches!(request, Request::Sign { .. } | Request::Derive { .. }) {
             self.gate.pass().await?;
+            let answer = self.session.call_as(id, request).await;
+            self.gate.answer().await;
+            return answer;
         }
         self.session.call_as(id, request).await
     }
