@@ -487,7 +487,7 @@ fn materials(printed: &mut Printed) {
     let wrong = [
         KeyMaterial::from_pkcs8_der(&KEY),
         KeyMaterial::from_pkcs8_der(&pkcs8()[..40]),
-        KeyMaterial::from_pem(&KEY),
+        KeyMaterial::from_pem(KEY),
         KeyMaterial::from_pem(PASSWORD.as_bytes()),
         pem(&format!("{pkcs8_text}!")),
         pem(&pkcs8_text[..40]),

@@ -120,7 +120,7 @@ fn change(hsm: &Hsm, user: &str) {
 
 #[track_caller]
 fn refused(opened: Result<Hsm, Error>, kind: ErrorKind, words: &[&str]) {
-    let error = opened.err().expect("it was opened");
+    let error = opened.expect_err("it was opened");
     assert_eq!(error.kind(), kind, "{error}");
     for words in words {
         assert!(error.message().contains(words), "{error}");
