@@ -4,14 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hsm_client::kinds::EcdsaP256;
 use hsm_client::{
-    BuiltInRole, Error, ErrorKind, Hsm, OpenOptions, ProtectorKind, Scope, Setup, TpmSeal,
+    BuiltInRole, Error, ErrorKind, Hsm, OpenOptions, PageRequest, ProtectorKind, Scope, Setup,
+    TpmSeal,
 };
 use hsm_testkit::TpmSimulator;
+use hsm_testkit::process::{self, Child};
 use pollster::block_on;
 use tempfile::TempDir;
 
@@ -298,6 +301,71 @@ fn an_older_copy_of_the_folder_is_refused() {
         .danger_accept_rollback();
     works(machine.open(accept).unwrap());
     works(machine.open_with_tpm().unwrap());
+}
+
+/// `kill -9` after a change is in the store, and before the counter has moved: the next to open it moves the counter, so the change
+/// stays, and a copy from before it is refused.
+#[test]
+fn a_process_that_is_killed_before_it_counts_loses_nothing() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.create(Setup::count_changes);
+    let path = machine.path();
+    let address = machine.simulator.address().to_string();
+    let mut child = Child::start(
+        "changes_until_it_is_killed",
+        &[path.to_str().unwrap(), &address],
+    );
+    let tasks = format!("/proc/{}/task", child.report().unwrap());
+    assert_eq!(child.ask("first"), "done");
+    let backup = machine.folder.path().join("backup");
+    copy(&path, &backup);
+    // Whoever counts has the file locked, so it waits with its change made.
+    let counter = fs::File::open(path.join("counter")).unwrap();
+    counter.lock().unwrap();
+    child.tell("second");
+    let waits = |task: io::Result<fs::DirEntry>| {
+        let name = fs::read_to_string(task.unwrap().path().join("comm"));
+        name.is_ok_and(|name| name.trim_end() == "hsm counter")
+    };
+    while !fs::read_dir(&tasks).unwrap().any(waits) {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        child.kill(),
+        Vec::<String>::new(),
+        "nothing was acknowledged"
+    );
+    drop(counter);
+
+    let hsm = machine.open_with_tpm().unwrap();
+    let users = block_on(async {
+        let session = hsm.login(ADMIN, PASSWORD).await.unwrap();
+        session.list_users(PageRequest::default()).await.unwrap()
+    });
+    let has = |name: &str| users.items.iter().any(|user| user.name.as_str() == name);
+    assert!(has("first") && has("second"), "{users:?}");
+    works(hsm);
+    fs::remove_dir_all(&path).unwrap();
+    fs::rename(&backup, &path).unwrap();
+    refused(machine.open_with_tpm(), ErrorKind::Damaged, &["older copy"]);
+}
+
+#[test]
+#[ignore = "a role for the process that is killed"]
+fn changes_until_it_is_killed() {
+    let Some(arguments) = process::arguments() else {
+        return;
+    };
+    let seal = TpmSeal::new(format!("//{}", arguments[1]));
+    let options = OpenOptions::new().tpm(seal);
+    let hsm = block_on(Hsm::open_with(&url(Path::new(&arguments[0])), options)).unwrap();
+    process::report(std::process::id());
+    loop {
+        change(&hsm, &process::told());
+        process::report("done");
+    }
 }
 
 #[test]
