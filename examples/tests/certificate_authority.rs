@@ -1,4 +1,5 @@
 //! Promise: OpenSSL accepts what the example `certificate_authority` issues, and refuses it once it is revoked.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::path::Path;
 use std::process::{Command, Output};

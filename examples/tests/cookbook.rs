@@ -1,4 +1,5 @@
 //! `docs/cookbook.md` is the program, and the program runs.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,5 @@
 //! Promise: OpenSSL accepts the contract that the example `sign_document` signs, and refuses the forged one.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::path::Path;
 use std::process::{Command, Output};

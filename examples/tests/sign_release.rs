@@ -1,5 +1,6 @@
 //! Promise: OpenSSL verifies the manifests that the example `sign_release` signs, each with its own version of the key, and
 //! refuses them with the other's and when they were changed.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
 use std::path::Path;

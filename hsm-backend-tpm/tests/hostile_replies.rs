@@ -148,7 +148,7 @@ fn one_bad_answer_is_an_error_at_most() {
             between.plan(Some(fault), Some(at));
             let device = open();
             let done = device.as_ref().map_err(ToString::to_string);
-            let done = done.map(|device| work(device));
+            let done = done.map(work);
             if let Ok(Err(error)) = &done {
                 let kinds = [ErrorKind::DeviceFailed, ErrorKind::Unknown];
                 let kind = error.kind();

@@ -41,9 +41,9 @@ fn every_form_is_the_same_key() {
             "ed25519" | "x25519" => None,
             _ => Some(format!("{name}.sec1.pem")),
         };
-        let pkcs8 = KeyMaterial::from_pem(&file(&format!("{name}.pk8.pem"))).unwrap();
+        let pkcs8 = KeyMaterial::from_pem(file(&format!("{name}.pk8.pem"))).unwrap();
         let jwk = KeyMaterial::from_jwk(&file(&format!("{name}.jwk"))).unwrap();
-        let old_form = old_form.map(|file_name| KeyMaterial::from_pem(&file(&file_name)).unwrap());
+        let old_form = old_form.map(|file_name| KeyMaterial::from_pem(file(&file_name)).unwrap());
         let mut public: Option<PublicKey> = None;
         for (number, material) in [Some(pkcs8), Some(jwk), old_form]
             .into_iter()

@@ -1,5 +1,6 @@
 //! What `docs/migration.md` and `docs/backends.md` call by a name is there under that name: the functions below are compiled,
 //! and every name in code on the two pages stands in them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeSet;
 use std::fs;

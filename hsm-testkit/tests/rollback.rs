@@ -115,8 +115,10 @@ impl Open {
 
     /// A change that counts.
     fn set_retention(&self, days: u16) -> Result<Response> {
-        let mut update = SettingsUpdate::default();
-        update.retention_days = Some(days);
+        let update = SettingsUpdate {
+            retention_days: Some(days),
+            ..SettingsUpdate::default()
+        };
         self.ask(Request::UpdateSettings { update })
     }
 

@@ -1,5 +1,4 @@
 //! The bytes that another implementation made are those that are made here, and are read here.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::io::{Read, Write};
 
