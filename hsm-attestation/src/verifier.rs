@@ -236,8 +236,9 @@ impl VerifiedKey {
         self.claims.public.as_ref()
     }
 
-    /// What the key is and may do. The type is the TPM's word; the usages and whether it may leave wrapped are that of the
-    /// software that has the TPM, within what the TPM allows.
+    /// What the key is and may do. The type is the TPM's word. The usages, and whether it may leave wrapped, are the word of the
+    /// software that has the TPM; they are not compared with what the TPM lets the key do. A boot state that the key is tied to
+    /// is not in a report.
     #[must_use]
     pub const fn spec(&self) -> &KeySpec {
         &self.claims.spec
